@@ -1,0 +1,1 @@
+"""The crosspoint mixer: states to matrix, matrix to sound, numpy and nothing else."""

@@ -1,0 +1,1 @@
+"""The way of a recording: tap, segment, envelope, stage, delivery, verification, playback."""

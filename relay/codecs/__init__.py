@@ -1,0 +1,1 @@
+"""Codecs as batched tables and per-leg coders: payload rows in, PCM rows out."""

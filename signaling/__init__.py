@@ -1,0 +1,1 @@
+"""The way of a call: SIP, softphones, contacts, agents, queues, access and records."""

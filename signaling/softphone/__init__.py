@@ -1,0 +1,1 @@
+"""The softphone: its JSON-RPC protocol, its WebSocket and its web page."""
