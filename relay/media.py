@@ -79,6 +79,8 @@ class MoveLeg:
     leg_id: LegId
     remote: Address
     remote_rtcp: Address | None = None
+    local: Address | None = None
+    """The media socket of the new pair; None: as before."""
 
 
 @dataclass(frozen=True, slots=True)

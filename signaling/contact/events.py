@@ -1,7 +1,7 @@
 """What happens to a contact, in the order of its log: the only thing that its state is made of.
 
-Every event is frozen and carries `at`, seconds of the relay's monotonic clock. `encode` gives the canonical JSON that the
-recording's sealed log and the database keep.
+Every event is frozen and carries `at`, seconds of the relay's monotonic clock. `encode` gives the canonical JSON
+that the recording's sealed log and the database keep.
 """
 
 from __future__ import annotations
