@@ -1,0 +1,53 @@
+"""A limiter for sums of voices: rows that would exceed full scale are turned down, and nothing else is touched."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mixer.frame import RATES, SAMPLE_MAX, SAMPLES_A_TICK, Pcm, Rate, Rows
+
+THRESHOLD = 29204.0
+"""Peaks up to here (-1 dB of full scale) pass unchanged; what a falling gain does not catch in time bends from here."""
+ATTACK_MS = 2.5
+RELEASE_DB_A_TICK = 0.6
+
+_HEADROOM = SAMPLE_MAX - THRESHOLD
+_RELEASE = np.float32(10 ** (RELEASE_DB_A_TICK / 20))
+
+
+class Limiter:
+    """One gain a listener row, 1.0 at rest, carried from tick to tick so that no frame begins with a step."""
+
+    def __init__(self, rows_max: int) -> None:
+        self.gain: Pcm = np.ones(rows_max, np.float32)
+        self._attack = {rate: _attack_ramp(rate) for rate in RATES}
+        self._release = {rate: np.linspace(0, 1, SAMPLES_A_TICK[rate] + 1, dtype=np.float32)[1:] for rate in RATES}
+
+    def apply(self, rate: Rate, sums: Pcm, rows: Rows) -> None:
+        """Limit, in place, the sums of a tick; `rows` names the listener of each."""
+        peaks = np.maximum(sums.max(axis=1), -sums.min(axis=1))
+        slots = np.flatnonzero((peaks > THRESHOLD) | (self.gain[rows] < 1))
+        if slots.size:
+            self._turn_down(rate, sums, slots, rows[slots], peaks[slots])
+
+    def _turn_down(self, rate: Rate, sums: Pcm, slots: Rows, rows: Rows, peaks: Pcm) -> None:
+        before = self.gain[rows]
+        wanted = np.minimum(1, THRESHOLD / np.maximum(peaks, 1))
+        after = np.minimum(wanted, before * _RELEASE).astype(np.float32)
+        ramp = np.where((after < before)[:, None], self._attack[rate], self._release[rate])
+        loud = sums[slots] * (before[:, None] + (after - before)[:, None] * ramp)
+        sums[slots] = _bend(loud)
+        self.gain[rows] = after
+
+
+def _bend(loud: Pcm) -> Pcm:
+    """Leave what lies within the threshold; bend what lies above it smoothly, so that it never reaches full scale."""
+    excess = np.maximum(np.abs(loud) - np.float32(THRESHOLD), 0)
+    bent = np.float32(THRESHOLD) + np.float32(_HEADROOM) * np.tanh(excess / np.float32(_HEADROOM))
+    return np.where(excess > 0, np.copysign(bent, loud), loud)
+
+
+def _attack_ramp(rate: Rate) -> Pcm:
+    samples = SAMPLES_A_TICK[rate]
+    attack = int(rate * ATTACK_MS / 1000)
+    return np.minimum(np.arange(1, samples + 1, dtype=np.float32) / attack, 1).astype(np.float32)
