@@ -1,0 +1,453 @@
+"""Every setting and every limit of the relay, in one place, with units in the names.
+
+A `Settings` is a frozen value: nothing here reads a file or the environment (`relay.config_sources` does). The
+docstrings below are the reference that `docs/configuration.md` and `koppel config --reference` print. Defaults are safe
+ones: listeners on the loopback interface, no plain signalling or media, and no recording until it is switched on.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+__all__ = [
+    "DatabaseSettings",
+    "HttpsSettings",
+    "IceServer",
+    "LimitSettings",
+    "LogSettings",
+    "MediaSettings",
+    "MetricsSettings",
+    "PlainListener",
+    "QueueSettings",
+    "RecordedParty",
+    "RecordingSettings",
+    "S3Settings",
+    "Settings",
+    "SipSettings",
+    "SoftphoneSettings",
+    "TlsSettings",
+    "TrunkSettings",
+]
+
+RecordedParty = Literal["agent", "customer"]
+
+
+def _numeric_address(text: str) -> str:
+    try:
+        return str(ip_address("127.0.0.1" if text == "localhost" else text))
+    except ValueError:
+        raise ValueError("must be a numeric address, such as 127.0.0.1, or 0.0.0.0 for all interfaces") from None
+
+
+def _network(value: object) -> IPv4Network | IPv6Network:
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    try:
+        return ip_network(str(value))
+    except ValueError as error:
+        raise ValueError(f"must be an address or a network such as 192.0.2.0/24: {error}") from None
+
+
+def _plain_name(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,63}", text):
+        raise ValueError("must be at most 64 small letters, digits, dots, dashes and underscores")
+    return text
+
+
+Host = Annotated[str, AfterValidator(_numeric_address)]
+"""A numeric address to listen on; `0.0.0.0` is every IPv4 interface."""
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network), PlainSerializer(str, return_type=str)]
+"""An address, or a network in CIDR notation."""
+Port = Annotated[int, Field(ge=0, le=65_535)]
+"""0: any free port."""
+Name = Annotated[str, AfterValidator(_plain_name)]
+"""A name that stands in records, object keys, logs and metrics."""
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TlsSettings(_Section):
+    """The certificate of the relay, shown to browsers and trunks alike."""
+
+    certificate_file: Path | None = None
+    """PEM file with the certificate and its chain; unset: one of the relay's own authority, self-renewing."""
+    key_file: Path | None = None
+    """PEM file with the private key of `certificate_file`; must not be readable by others."""
+    client_ca_file: Path | None = None
+    """PEM file with the authorities whose client certificates identify trunks; unset: the relay's own authority."""
+    names: tuple[str, ...] = ()
+    """Further DNS names or addresses for the relay's own certificate, such as the name that agents type."""
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.certificate_file is None) != (self.key_file is None):
+            raise ValueError("certificate_file and key_file go together: set both or none")
+        return self
+
+
+class PlainListener(_Section):
+    """A listener for signalling without TLS: anyone on the path can read and change the calls."""
+
+    host: Host = "127.0.0.1"
+    """Numeric address to listen on."""
+    port: Port = 5060
+    """Port; 0: any free one."""
+
+
+class SipSettings(_Section):
+    """Signalling of trunks and telephones."""
+
+    host: Host = "127.0.0.1"
+    """Address of the TLS listener; `0.0.0.0` for all interfaces, once trunks are named."""
+    port: Port = 5061
+    """Port of the TLS listener; 0: any free one."""
+    udp: PlainListener | None = None
+    """Plain UDP listener, for trunks with `allow_udp` only; unset: none."""
+    tcp: PlainListener | None = None
+    """Plain TCP listener, for trunks with `allow_tcp` only; unset: none."""
+    advertised_host: str | None = None
+    """Name or address in Via and Contact, where it is not the listener's; for a relay behind address translation."""
+    realm: str = Field(default="koppel", min_length=1, max_length=64)
+    """Realm of digest challenges."""
+    message_bytes_max: Annotated[int, Field(ge=4_096, le=1_048_576)] = 65_536
+    """Largest message of a stream connection; larger ones are answered 513 and the connection is closed."""
+    connections_max: Count = 1_000
+    """Open TLS and TCP connections."""
+    connection_idle_seconds: Seconds = 900.0
+    """A connection without a message for so long is closed."""
+    transactions_max: Count = 10_000
+    """Transactions at a time; more are answered 503."""
+    dialogs_max: Count = 4_000
+    """Dialogs at a time; more are answered 503."""
+
+
+class TrunkSettings(_Section):
+    """A peer that calls come from: matched by certificate or address, else challenged by user name and password."""
+
+    name: Name
+    """Name in records, logs and metrics."""
+    number: str | None = Field(default=None, max_length=64)
+    """The number that callers of this trunk dial, if it has only one; unset: as the Request-URI says."""
+    queue: Name = "main"
+    """Queue of the calls that come in on this trunk."""
+    addresses: tuple[Network, ...] = ()
+    """Networks in CIDR notation whose requests are this trunk's, without a challenge."""
+    certificate_names: tuple[str, ...] = ()
+    """DNS names in the client certificates of this trunk."""
+    username: str | None = Field(default=None, max_length=128)
+    """User name that answers the digest challenge."""
+    password: SecretStr | None = None
+    """Password that answers the digest challenge."""
+    ha1: SecretStr | None = Field(default=None)
+    """Instead of `password`: MD5(username:realm:password) in hexadecimal, which serves MD5 challenges only."""
+    ha1_sha256: SecretStr | None = None
+    """Instead of `password`: SHA-256(username:realm:password) in hexadecimal, which serves SHA-256 challenges only."""
+    allow_udp: bool = False
+    """Accept signalling over plain UDP (needs `sip.udp`)."""
+    allow_tcp: bool = False
+    """Accept signalling over plain TCP (needs `sip.tcp`)."""
+    allow_plain_rtp: bool = False
+    """Accept audio without encryption."""
+    calls_max: Count = 500
+    """Calls at a time; more are answered 486."""
+
+    @model_validator(mode="after")
+    def _recognisable(self) -> Self:
+        secret = self.password or self.ha1 or self.ha1_sha256
+        if (self.username is None) != (secret is None):
+            raise ValueError("username goes together with password, ha1 or ha1_sha256")
+        if not (self.addresses or self.certificate_names or self.username):
+            raise ValueError("say how to recognise the trunk: addresses, certificate_names, or username and password")
+        return self
+
+
+class MediaSettings(_Section):
+    """Sockets, rows and patience of the media plane."""
+
+    addresses: tuple[IPv4Address, ...] = ()
+    """Addresses that media is received on; empty: loopback and every interface that is up."""
+    port: Port = 0
+    """UDP port of encrypted media, the same on every address; 0: any free one."""
+    advertised: dict[IPv4Address, IPv4Address] = Field(default_factory=dict[IPv4Address, IPv4Address])
+    """Public address for a local one, where an address translator stands between."""
+    legs_max: Annotated[int, Field(ge=2, le=20_000)] = 2_000
+    """Media legs at a time; more calls are answered 503."""
+    silent_seconds: Seconds = 30.0
+    """A connected leg from which nothing authentic comes for so long is ended."""
+    jitter_ms_max: Annotated[int, Field(ge=40, le=1_000)] = 200
+    """Deepest jitter buffer."""
+    receive_buffer_bytes: Annotated[int, Field(ge=65_536, le=268_435_456)] = 8_388_608
+    """Receive buffer asked of the system for each media socket."""
+    steps_max: Count = 10_000
+    """Commands that may wait for the tick."""
+    events_max: Count = 100_000
+    """Events of the tick that may wait for the control plane; more are dropped and counted."""
+
+
+class IceServer(_Section):
+    """A STUN or TURN server for softphones."""
+
+    urls: tuple[str, ...] = Field(min_length=1)
+    """`stun:` and `turn:` addresses."""
+    username: str | None = None
+    """User name of a TURN server."""
+    credential: SecretStr | None = None
+    """Password of a TURN server."""
+
+
+class HttpsSettings(_Section):
+    """The one origin of page, WebSocket and API."""
+
+    host: Host = "127.0.0.1"
+    """Address to listen on; `0.0.0.0` for all interfaces."""
+    port: Port = 8443
+    """Port; 0: any free one."""
+    public_name: str | None = None
+    """The name that agents type, where it is not the listener's address."""
+    allowed_origins: tuple[str, ...] = ()
+    """Further web origins whose pages may open the softphone's WebSocket."""
+    connections_max: Count = 5_000
+    """Open connections."""
+
+
+class SoftphoneSettings(_Section):
+    """Agents' browsers."""
+
+    ice_servers: tuple[IceServer, ...] = ()
+    """STUN and TURN servers, for relay and browsers; none are asked unless named here."""
+    message_bytes_max: Annotated[int, Field(ge=4_096, le=1_048_576)] = 65_536
+    """Largest JSON-RPC message."""
+    messages_per_second_max: Annotated[int, Field(ge=5, le=1_000)] = 50
+    """Messages of one softphone; a faster one is closed."""
+    log_in_seconds: Seconds = 10.0
+    """A connection that did not log in within this time is closed."""
+    failed_log_ins_max: Annotated[int, Field(ge=1, le=1_000)] = 10
+    """Failed log-ins of one address in a minute; more are refused unheard."""
+    ping_seconds: Seconds = 15.0
+    """Interval of WebSocket pings; a softphone that misses two is gone."""
+    reconnect_seconds: Seconds = 30.0
+    """How long an agent's leg outlives its lost WebSocket."""
+    softphones_max: Count = 1_000
+    """Softphones logged in at a time."""
+
+
+class QueueSettings(_Section):
+    """Where callers wait for agents."""
+
+    name: Name = "main"
+    """Name in records, logs and metrics."""
+    answer: Literal["at_once", "with_agent"] = "at_once"
+    """Whether a caller is answered while it waits, or only when an agent accepts."""
+    waiting_source: Literal["music", "ringback"] = "music"
+    """What a waiting caller hears."""
+    recorded: Literal["both", "agent", "customer", "none"] = "none"
+    """Whose voice is recorded, where `recording.enabled`."""
+    offer_seconds: Seconds = 20.0
+    """How long an agent's softphone rings before the next agent is asked."""
+    after_work_seconds: Annotated[float, Field(ge=0, le=86_400)] = 30.0
+    """After-contact work, unless the agent ends it sooner; 0: none."""
+    waiting_max: Count = 1_000
+    """Callers that may wait; more are answered 486."""
+    waiting_seconds_max: Seconds = 3_600.0
+    """A caller that waited for so long is hung up."""
+
+    @property
+    def recorded_parties(self) -> tuple[RecordedParty, ...]:
+        """The same as the contact core wants it."""
+        parties: dict[str, tuple[RecordedParty, ...]] = {
+            "both": ("agent", "customer"),
+            "agent": ("agent",),
+            "customer": ("customer",),
+            "none": (),
+        }
+        return parties[self.recorded]
+
+
+class S3Settings(_Section):
+    """How to reach an S3-compatible store; only for `s3://` stores."""
+
+    endpoint: str | None = None
+    """URL of the service; unset: Amazon's."""
+    region: str = "us-east-1"
+    """Region of the bucket."""
+    access_key_id: str | None = None
+    """Access key; unset: what the machine's environment or role offers."""
+    secret_access_key: SecretStr | None = None
+    """Secret of the access key."""
+    ca_file: Path | None = None
+    """PEM file with the authority of the service's certificate, if it is a private one."""
+    allow_http: bool = False
+    """Accept an `http://` endpoint: objects are sealed all the same, the access key's signature is not secret."""
+
+
+class RecordingSettings(_Section):
+    """Recordings: taken only if this is enabled and the queue asks for it."""
+
+    enabled: bool = False
+    """The instance's switch; the other one is the queue's `recorded`."""
+    store: str | None = None
+    """URL of the store (`s3://bucket/prefix`, `file:///folder`); unset: the folder `store` of the data directory."""
+    s3: S3Settings = S3Settings()
+    """How to reach an S3-compatible store."""
+    key_file: Path | None = None
+    """File with the instance's wrapping keys; unset: in `keys` of the data directory. Keep it apart from backups."""
+    stage_dir: Path | None = None
+    """Folder of the journal; unset: `stage` in the data directory."""
+    chunk_ms: Annotated[int, Field(ge=100, le=500)] = 400
+    """Sound in one sealed chunk."""
+    sync_ms: Annotated[int, Field(ge=10, le=400)] = 200
+    """Interval of the journal's group commits; with `chunk_ms` it bounds what a crash can lose, at most one second."""
+    queue_max: Count = 20_000
+    """Captured items that may wait for the sealing thread; more become a stated gap."""
+    stage_bytes_max: Annotated[int, Field(ge=1_048_576)] = 10_737_418_240
+    """Size of the stage; beyond it recording degrades with an alarm, calls go on."""
+    retry_seconds_max: Seconds = 300.0
+    """Longest pause between two tries of a delivery."""
+
+    @model_validator(mode="after")
+    def _known_scheme(self) -> Self:
+        if self.store is not None and urlsplit(self.store).scheme not in {"s3", "file"}:
+            raise ValueError("store is a URL that begins with s3:// or file://")
+        return self
+
+
+class DatabaseSettings(_Section):
+    """Contact records, users and the audit log."""
+
+    url: SecretStr | None = None
+    """SQLAlchemy URL (`postgresql+asyncpg://…`); unset: SQLite in the data directory."""
+    writes_max: Count = 10_000
+    """Records that may wait to be written; beyond it an alarm is raised and new contacts are refused."""
+
+
+class LimitSettings(_Section):
+    """Limits of the whole relay."""
+
+    contacts_max: Count = 1_000
+    """Contacts at a time; more calls are answered 503."""
+    events_per_contact_max: Count = 10_000
+    """Entries of one contact's log; a contact that reaches it is ended."""
+    drain_seconds: Seconds = 10.0
+    """How long a stopping relay waits for its contacts to end before it hangs up."""
+
+
+class LogSettings(_Section):
+    """What is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severity that is written."""
+    format: Literal["auto", "console", "json"] = "auto"
+    """`auto`: for people on a terminal, JSON elsewhere."""
+
+
+class MetricsSettings(_Section):
+    """The Prometheus endpoint; it speaks plain HTTP, so keep it local."""
+
+    host: Host = "127.0.0.1"
+    """Address to listen on."""
+    port: Port = 9464
+    """Port; 0: any free one."""
+
+
+class Settings(BaseSettings):
+    """All of it; `relay.config_sources.load` makes one out of file, environment and command line."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="KOPPEL_", env_nested_delimiter="__", validate_default=False
+    )
+
+    data_dir: Path = Path()
+    """Folder of keys, certificates, stage, store and database."""
+    instance_alias: Name = "koppel"
+    """A short name of this instance, for people."""
+    tls: TlsSettings = TlsSettings()
+    """The certificate of the relay."""
+    sip: SipSettings = SipSettings()
+    """Signalling of trunks and telephones."""
+    trunks: tuple[TrunkSettings, ...] = Field(default=(), max_length=1_000)
+    """Peers that calls come from; nobody else is let in."""
+    media: MediaSettings = MediaSettings()
+    """The media plane."""
+    https: HttpsSettings = HttpsSettings()
+    """The origin of page, WebSocket and API."""
+    softphone: SoftphoneSettings = SoftphoneSettings()
+    """Agents' browsers."""
+    queues: tuple[QueueSettings, ...] = Field(default=(QueueSettings(),), max_length=1_000)
+    """Where callers wait for agents."""
+    recording: RecordingSettings = RecordingSettings()
+    """Recordings and their store."""
+    database: DatabaseSettings = DatabaseSettings()
+    """Contact records, users and the audit log."""
+    limits: LimitSettings = LimitSettings()
+    """Limits of the whole relay."""
+    log: LogSettings = LogSettings()
+    """What is written to standard error."""
+    metrics: MetricsSettings = MetricsSettings()
+    """The Prometheus endpoint."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what the constructor is given: reading the world is `relay.config_sources`' part."""
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        _unique("trunks", [trunk.name for trunk in self.trunks])
+        queues = _unique("queues", [queue.name for queue in self.queues])
+        if not queues:
+            raise ValueError("queues: there must be at least one")
+        for trunk in self.trunks:
+            if trunk.queue not in queues:
+                raise ValueError(f"trunk {trunk.name} names the queue {trunk.queue}, which is not among the queues")
+            if trunk.allow_udp and self.sip.udp is None:
+                raise ValueError(f"trunk {trunk.name} has allow_udp, but there is no sip.udp listener")
+            if trunk.allow_tcp and self.sip.tcp is None:
+                raise ValueError(f"trunk {trunk.name} has allow_tcp, but there is no sip.tcp listener")
+        return self
+
+    def with_demo(self, password: str) -> Self:
+        """The same relay with a trunk `demo` for the demo caller, and every queue recorded."""
+        trunk = TrunkSettings(
+            name="demo", number="+4930555010", queue=self.queues[0].name, username="demo", password=SecretStr(password)
+        )
+        return self.model_copy(
+            update={
+                "trunks": (*(other for other in self.trunks if other.name != "demo"), trunk),
+                "queues": tuple(queue.model_copy(update={"recorded": "both"}) for queue in self.queues),
+                "recording": self.recording.model_copy(update={"enabled": True}),
+            }
+        )
+
+
+def _unique(what: str, names: list[str]) -> set[str]:
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{what}: two have the name {name}")
+    return set(names)
