@@ -1,6 +1,10 @@
 """What a contact asks of the world: legs, offers to agents, crosspoints, gates, timers, its end.
 
-`relay.exchange` carries them out. A contact never learns how: it sees the outcome as an event.
+`relay.exchange` carries them out. A contact never learns how: it sees the outcome as an event. The media commands of
+one event (`OpenRecording`, `SetParties`, `OpenTrack`, `SetGate`, `CloseTrack`, `CloseRecording`) come first, in that
+order, and take effect in one tick.
+
+Every `OfferToAgent` is followed by exactly one `WithdrawOffer` (the agent had not accepted) or `ReleaseAgent` (it had).
 """
 
 from __future__ import annotations
@@ -8,7 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from signaling.contact.events import ContactEvent
 from signaling.contact.participant import ParticipantState
+
+EndCause = Literal["ended", "queue_full", "no_such_queue", "waited_too_long", "not_joined"]
+"""Why the contact hangs up on a participant; before an answer it decides the final SIP response."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +43,20 @@ class OfferToAgent:
 
 @dataclass(frozen=True, slots=True)
 class WithdrawOffer:
-    """Stop ringing an agent: the caller left, the offer expired, or another agent took it."""
+    """The offer is over: stop ringing. After all but `caller_left` the agent has missed a contact."""
 
     participant_id: str
     agent: str
+    reason: Literal["caller_left", "rejected", "missed", "unreachable"]
 
 
 @dataclass(frozen=True, slots=True)
 class RequestAgent:
-    """Ask the queue for the next available agent; answered by `AgentReserved`, when there is one."""
+    """Ask the queue for the next available agent; answered by `AgentReserved` in time, or by `RequestRefused`."""
 
     queue: str
+    arrived_at: float
+    """Keeps the contact's place in the queue when an agent did not take it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +71,8 @@ class SetParties:
     """The participants' states changed: derive the crosspoint matrix from these (`mixer.crosspoints`)."""
 
     participants: tuple[ParticipantState, ...]
-    waiting_source: str | None
+    """The connected ones only, in the order in which they came."""
+    waiting_source: Literal["music", "ringback"] | None
     """What connected customers hear while no agent is there: `music`, `ringback` or None."""
 
 
@@ -102,10 +114,13 @@ class CloseRecording:
 
 @dataclass(frozen=True, slots=True)
 class EndLeg:
-    """Hang up a participant's leg (SIP BYE or a final response; a softphone's leg leaves the conference)."""
+    """Hang up a participant's leg (SIP BYE or a final response; a softphone's leg leaves the conference).
+
+    The contact counts the participant as gone from here on, and does not wait for its `ParticipantLeft`.
+    """
 
     participant_id: str
-    cause: str
+    cause: EndCause
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +139,28 @@ class StopTimer:
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseAgent:
-    """After-contact work is done, or the agent never joined: the agent can take the next contact."""
+class BeginWork:
+    """The conversation is over: the agent is in after-contact work until `ReleaseAgent`."""
 
+    participant_id: str
     agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseAgent:
+    """The contact is done with an agent that had accepted it; after `not_joined` the agent has missed a contact."""
+
+    participant_id: str
+    agent: str
+    reason: Literal["worked", "caller_left", "not_joined"]
+
+
+@dataclass(frozen=True, slots=True)
+class RefuseRequest:
+    """What somebody asked for does not fit the contact: answer the request with an error. Nothing was changed."""
+
+    event: ContactEvent
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +184,8 @@ ContactCommand = (
     | EndLeg
     | StartTimer
     | StopTimer
+    | BeginWork
     | ReleaseAgent
+    | RefuseRequest
     | CloseContact
 )

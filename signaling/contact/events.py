@@ -1,7 +1,8 @@
 """What happens to a contact, in the order of its log: the only thing that its state is made of.
 
-Every event is frozen and carries `at`, seconds of the relay's monotonic clock. `encode` gives the canonical JSON
-that the recording's sealed log and the database keep.
+Every event is frozen and carries `at`, seconds of the relay's monotonic clock. `by` is the participant id of who asked,
+or `system`. `signaling.contact.codec` writes an event as the canonical JSON that the recording's sealed log and the
+database keep.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from signaling.contact.participant import Kind, Role
+from signaling.contact.participant import Kind
 
 RecordedParty = Literal["agent", "customer"]
 
@@ -50,7 +51,15 @@ class AgentReserved:
     participant_id: str
     user: str
     kind: Kind = "softphone"
-    role: Role = "agent"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRefused:
+    """The queue did not take the contact: it is full, or there is none of this name."""
+
+    at: float
+    queue: str
+    reason: Literal["full", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +119,7 @@ class Unmuted:
 
 @dataclass(frozen=True, slots=True)
 class ParticipantLeft:
-    """A participant hung up, was hung up, or its leg failed."""
+    """A participant is gone: it hung up, was hung up, or its leg failed. The contact does not end its leg again."""
 
     at: float
     participant_id: str
@@ -137,6 +146,7 @@ ContactEvent = (
     ContactStarted
     | ParticipantConnected
     | AgentReserved
+    | RequestRefused
     | AgentAccepted
     | AgentDeclined
     | Held
