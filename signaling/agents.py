@@ -328,21 +328,6 @@ def _on_with_contact(agent: Agent, event: ContactAccepted | WorkBegun | ContactO
             return _moved(agent, AgentInput.MISSED if event.missed else AgentInput.OVER, event.at)
 
 
-_CHOICE_INPUTS[event.state]), event.at, event.name)
-        case ContactOffered():
-            ringing = _moved(agent, AgentInput.OFFERED, event.at) if agent.available else agent
-            return ringing if ringing is agent else replace(ringing, contact_id=event.contact_id)
-        case _ if event.contact_id != agent.contact_id:
-            return agent
-        case ContactAccepted():
-            return _moved(agent, AgentInput.ACCEPTED, event.at)
-        case WorkBegun():
-            working = _moved(agent, AgentInput.WORK_BEGUN, event.at)
-            return working if working is agent else replace(working, handled=agent.handled + 1)
-        case ContactOver():
-            return _moved(agent, AgentInput.MISSED if event.missed else AgentInput.OVER, event.at)
-
-
 _CHOICE_INPUTS: dict[ChosenState, AgentInput] = {
     "available": AgentInput.CHOSE_AVAILABLE,
     "custom": AgentInput.CHOSE_CUSTOM,
