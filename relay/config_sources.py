@@ -22,7 +22,7 @@ from pydantic_settings.exceptions import SettingsError
 from relay.config import Settings
 from relay.errors import OperatorError
 
-__all__ = ["CONFIG_FILE_NAME", "Loaded", "default_data_dir", "load"]
+__all__ = ["CONFIG_FILE_NAME", "Loaded", "default_data_dir", "load", "origin_of"]
 
 CONFIG_FILE_NAME = "koppel.toml"
 CONFIG_BYTES_MAX = 1_048_576
@@ -160,7 +160,8 @@ def _explain(error: Table, origins: Mapping[str, str]) -> str:
     """One line for one of pydantic's findings."""
     place: Place = error["loc"]
     name = _name(place)
-    origin = _origin(name, origins)
+    source = origin_of(name, origins)
+    origin = f"{source}: " if source else ""
     if error["type"] == "extra_forbidden":
         nearest = _nearest(str(place[-1]), _fields_at(place[:-1]))
         hint = f"; did you mean {_name((*place[:-1], nearest))}?" if nearest else ""
@@ -178,11 +179,16 @@ def _name(place: Place) -> str:
     return text
 
 
-def _origin(name: str, origins: Mapping[str, str]) -> str:
+def origin_of(name: str, origins: Mapping[str, str]) -> str | None:
+    """Which source set `name`, a part of it, or the table that it is in; None: nobody, it is a default."""
     for known, origin in origins.items():
-        if known == name or known.startswith((f"{name}.", f"{name}[")) or (known and name.startswith(known)):
-            return f"{origin}: "
-    return ""
+        if known and (_within(known, name) or _within(name, known)):
+            return origin
+    return None
+
+
+def _within(name: str, table: str) -> bool:
+    return name == table or name.startswith((f"{table}.", f"{table}["))
 
 
 def _nearest(word: str, candidates: Iterable[str]) -> str | None:
