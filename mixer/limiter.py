@@ -11,6 +11,7 @@ THRESHOLD = 29204.0
 ATTACK_MS = 2.5
 RELEASE_DB_A_TICK = 0.6
 
+_NO_SLOTS: Rows = np.zeros(0, np.intp)
 _HEADROOM = SAMPLE_MAX - THRESHOLD
 _RELEASE = np.float32(10 ** (RELEASE_DB_A_TICK / 20))
 
@@ -23,21 +24,35 @@ class Limiter:
         self._attack = {rate: _attack_ramp(rate) for rate in RATES}
         self._release = {rate: np.linspace(0, 1, SAMPLES_A_TICK[rate] + 1, dtype=np.float32)[1:] for rate in RATES}
 
-    def apply(self, rate: Rate, sums: Pcm, rows: Rows) -> None:
-        """Limit, in place, the sums of a tick; `rows` names the listener of each."""
-        peaks = np.maximum(sums.max(axis=1), -sums.min(axis=1))
-        slots = np.flatnonzero((peaks > THRESHOLD) | (self.gain[rows] < 1))
-        if slots.size:
-            self._turn_down(rate, sums, slots, rows[slots], peaks[slots])
+    def apply(self, rate: Rate, sums: Pcm, rows: Rows, *, copies: int = 0, fading: Rows = _NO_SLOTS) -> None:
+        """Limit, in place, the sums of a tick; `rows` names the listener of each.
 
-    def _turn_down(self, rate: Rate, sums: Pcm, slots: Rows, rows: Rows, peaks: Pcm) -> None:
+        The first `copies` are single voices, which cannot exceed full scale: they are left alone unless they are
+        `fading` (slots that fade from what may have been a sum) or their gain has not come back to 1 yet.
+        """
+        slots = _loud(sums[copies:]) + copies
+        turned_down = np.flatnonzero(self.gain[rows] < 1)
+        if fading.size or turned_down.size:
+            slots = np.unique(np.concatenate([slots, turned_down, fading]))
+        if slots.size:
+            self._turn_down(rate, sums, slots, rows[slots])
+
+    def _turn_down(self, rate: Rate, sums: Pcm, slots: Rows, rows: Rows) -> None:
         before = self.gain[rows]
+        peaks = np.abs(sums[slots]).max(axis=1)
         wanted = np.minimum(1, THRESHOLD / np.maximum(peaks, 1))
         after = np.minimum(wanted, before * _RELEASE).astype(np.float32)
         ramp = np.where((after < before)[:, None], self._attack[rate], self._release[rate])
         loud = sums[slots] * (before[:, None] + (after - before)[:, None] * ramp)
         sums[slots] = _bend(loud)
         self.gain[rows] = after
+
+
+def _loud(sums: Pcm) -> Rows:
+    """The rows with a peak over the threshold; most ticks have none, which one pass over all samples tells."""
+    if not sums.size or (sums.max() <= THRESHOLD and sums.min() >= -THRESHOLD):
+        return _NO_SLOTS
+    return np.flatnonzero((sums.max(axis=1) > THRESHOLD) | (sums.min(axis=1) < -THRESHOLD))
 
 
 def _bend(loud: Pcm) -> Pcm:

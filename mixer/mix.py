@@ -106,7 +106,8 @@ class Mixer:
         for fade in plan.fades:
             before = fade.gains @ self.pcm[rate][fade.speakers]
             sums[fade.slot] += (before - sums[fade.slot]) * self._fall[rate]
-        self._limiter.apply(rate, sums, plan.order)
+        fading = np.array([fade.slot for fade in plan.fades], np.intp)
+        self._limiter.apply(rate, sums, plan.order, copies=copied, fading=fading)
         np.clip(np.rint(sums, out=sums), SAMPLE_MIN, SAMPLE_MAX, out=sums)
         self.out[rate][plan.order] = sums
 
