@@ -247,13 +247,12 @@ def write_answer(offer: Offer, local: LocalMedia) -> str:
     )
     mid = offer.description.media[offer.section].mid
     bundled = mid is not None and bool(offer.description.groups("BUNDLE"))
-    return str(
-        SessionDescription(
-            Origin(session_id=str(local.session_id), session_version=1),
-            sections,
-            (Attribute("group", f"BUNDLE {mid}"),) if bundled else (),
-        )
+    answer = SessionDescription(
+        Origin(session_id=str(local.session_id), session_version=1),
+        sections,
+        (Attribute("group", f"BUNDLE {mid}"),) if bundled else (),
     )
+    return answer.encode().decode("utf-8", "replace")
 
 
 def _accepted(offer: Offer, media: MediaDescription, local: LocalMedia) -> MediaDescription:
