@@ -24,7 +24,7 @@ TEXT_MAX = 4_096
 TRACE_MAX = 16_384
 
 FORBIDDEN_NAMES = frozenset(
-    (
+    {
         "ani",
         "authorization",
         "called",
@@ -36,9 +36,23 @@ FORBIDDEN_NAMES = frozenset(
         "digits",
         "dnis",
         "dtmf",
-    )
-    + ("ha1", "key", "keys", "master", "nonce", "number", "numbers", "password", "phone", "salt", "sdp", "secret")
-    + ("secrets", "token", "tokens", "uri")
+        "ha1",
+        "key",
+        "keys",
+        "master",
+        "nonce",
+        "number",
+        "numbers",
+        "password",
+        "phone",
+        "salt",
+        "sdp",
+        "secret",
+        "secrets",
+        "token",
+        "tokens",
+        "uri",
+    }
 )
 """A value is removed if a word of its name is among these, unless the name ends in `_id` or `_ids`."""
 
