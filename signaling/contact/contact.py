@@ -40,7 +40,7 @@ class ContactSettings:
     join_seconds: float = 35.0
     """From the agent's answer until both sides are connected; above SIP's 32 s for an ACK (RFC 3261 §13.3.1.4)."""
     waiting_seconds_max: float = 3600.0
-    work_seconds_max: float = 120.0
+    after_work_seconds: float = 120.0
     offers_max: int = 100
     requests_max: int = 5000
     """Holds and mutes: what bounds the log."""
@@ -256,7 +256,7 @@ def _release_reason(change: _Change) -> Literal["worked", "caller_left", "not_jo
 def _begin_work(change: _Change) -> _Commands:
     agent = _agent(change.before)
     yield commands.BeginWork(agent.participant_id, _user(agent))
-    yield commands.StartTimer(work_timer(agent.participant_id), change.settings.work_seconds_max)
+    yield commands.StartTimer(work_timer(agent.participant_id), change.settings.after_work_seconds)
 
 
 def _work_is_over(change: _Change) -> _Commands:
