@@ -27,25 +27,23 @@ class Limiter:
     def apply(self, rate: Rate, sums: Pcm, rows: Rows, *, copies: int = 0, fading: Rows = _NO_SLOTS) -> None:
         """Limit, in place, the sums of a tick; `rows` names the listener of each.
 
-        The first `copies` are single voices, which cannot exceed full scale: they are left alone unless they are
-        `fading` (slots that fade from what may have been a sum) or their gain has not come back to 1 yet.
+        The first `copies` are single voices, which cannot exceed full scale and are left exactly as they are; but in
+        the tick in which a slot fades to one (it is `fading`), its gain comes back to 1.
         """
-        slots = _loud(sums[copies:]) + copies
-        turned_down = np.flatnonzero(self.gain[rows] < 1)
-        if fading.size or turned_down.size:
-            slots = np.unique(np.concatenate([slots, turned_down, fading]))
-        if slots.size:
-            self._turn_down(rate, sums, slots, rows[slots])
+        slots = np.flatnonzero(self.gain[rows[copies:]] < 1) + copies
+        loud = _loud(sums[copies:]) + copies
+        if slots.size or loud.size or fading.size:
+            self._turn_down(rate, sums, rows, np.unique(np.concatenate([slots, loud, fading])), copies)
 
-    def _turn_down(self, rate: Rate, sums: Pcm, slots: Rows, rows: Rows) -> None:
-        before = self.gain[rows]
-        peaks = np.abs(sums[slots]).max(axis=1)
-        wanted = np.minimum(1, THRESHOLD / np.maximum(peaks, 1))
-        after = np.minimum(wanted, before * _RELEASE).astype(np.float32)
+    def _turn_down(self, rate: Rate, sums: Pcm, rows: Rows, slots: Rows, copies: int) -> None:
+        before = self.gain[rows[slots]]
+        wanted = np.minimum(1, THRESHOLD / np.maximum(np.abs(sums[slots]).max(axis=1), 1))
+        limited = np.minimum(wanted, before * _RELEASE)
+        after = np.where(slots < copies, 1, np.minimum(limited, 1)).astype(np.float32)
         ramp = np.where((after < before)[:, None], self._attack[rate], self._release[rate])
-        loud = sums[slots] * (before[:, None] + (after - before)[:, None] * ramp)
-        sums[slots] = _bend(loud)
-        self.gain[rows] = after
+        gains = before[:, None] + (after - before)[:, None] * ramp
+        sums[slots] = _bend(sums[slots] * gains.astype(np.float32, copy=False))
+        self.gain[rows[slots]] = after
 
 
 def _loud(sums: Pcm) -> Rows:

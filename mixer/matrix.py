@@ -133,8 +133,8 @@ class Matrix:
     def release_row(self, row: int) -> None:
         """Forget a row whose leg closed: it hears nobody and nobody hears it, from this very tick, without a fade."""
         for key, members in tuple(self._members.items()):
-            terms = {listener: self._terms[listener].without(row) for listener in members if listener != row}
-            self.set_conference(key, terms)
+            if any(listener == row or row in self._terms[listener].speakers for listener in members):
+                self._replace(key, {other: self._terms[other].without(row) for other in members if other != row})
         self._forget_departed(row)
         self._fading = {listener: old.without(row) for listener, old in self._fading.items() if listener != row}
         self._rates[row] = RATES[0]
@@ -194,7 +194,7 @@ class Matrix:
     def _place(self, key: Hashable) -> None:
         members = self._members[key]
         places = self._places[key] = []
-        for rate in {self._rates[row] for row in members}:
+        for rate in RATES:
             here = [row for row in members if self._rates[row] == rate]
             summed = [row for row in here if self._terms[row].kind is Kind.GENERAL]
             for row in here:

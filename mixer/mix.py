@@ -130,5 +130,8 @@ class Mixer:
 
 
 def _terms(speakers: Sequence[int], gains: Pcm) -> Terms:
-    heard = [(int(speaker), float(gain)) for speaker, gain in zip(speakers, gains, strict=True) if gain != 0]
-    return Terms(tuple(speaker for speaker, _ in heard), tuple(gain for _, gain in heard))
+    heard: dict[int, float] = {}
+    for speaker, gain in zip(speakers, gains.tolist(), strict=True):
+        if gain != 0:
+            heard[int(speaker)] = heard.get(int(speaker), 0.0) + gain
+    return Terms(tuple(heard), tuple(heard.values()))

@@ -66,7 +66,7 @@ def _music(rate: Rate) -> Pcm:
     """Four chords that share one held note, plucked in eighths."""
     size = round(_MUSIC_SECONDS * rate)
     slow_swell = 1 + np.float32(0.1) * _sine(2 / _MUSIC_SECONDS, _MUSIC_SECONDS, rate)
-    piece: Pcm = _sine(MUSIC_STRONGEST_HZ, _MUSIC_SECONDS, rate) * slow_swell * np.float32(_HELD_AMPLITUDE)
+    piece = np.float32(_HELD_AMPLITUDE) * slow_swell * _sine(MUSIC_STRONGEST_HZ, _MUSIC_SECONDS, rate)
     for note in _notes():
         at = (round(note.at_seconds * rate) + np.arange(round(_PLUCK_SECONDS * rate))) % size
         piece[at] += _pluck(note, rate)

@@ -124,5 +124,6 @@ def _smooth_columns(track: _Track, width: int) -> _Track:
 
 def _smooth(track: _Track, width: int) -> _Track:
     window = np.hanning(width + 2)[1:-1]
-    padded: _Track = np.pad(track, width // 2, mode="edge")
-    return np.correlate(padded, window / window.sum(), mode="valid")
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(track, width // 2, mode="edge"), width)
+    smooth: _Track = windows @ (window / window.sum())
+    return smooth
