@@ -1,0 +1,128 @@
+"""Symmetric RTP that cannot be stolen: a stranger's packet finds its leg by authentication, never by address alone.
+
+A packet from an unknown address is tried against the keys of legs on that socket that have not been heard yet, or not
+for a second (an address translator changed its mind). Only what authenticates makes its source the leg's address. Trials
+cost a microsecond each, so they are rationed by tick, and a source that failed is not tried again for a while.
+
+Plain RTP has nothing to authenticate. Its leg accepts the address that signalling named, and, until something was heard,
+one other port of the same host (an address translator in front of an honest peer); this is why plain trunks are only
+for those whom the operator names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from relay.endpoints import UNKNOWN, Endpoints
+from relay.legs import Leg, LegTable
+from relay.packets import PacketTable, endpoint_address, endpoint_key, endpoint_socket
+
+
+@dataclass(frozen=True, slots=True)
+class LatchSettings:
+    """How much strangers may cost."""
+
+    trials_per_tick_max: int = 256
+    """Keys tried in a tick, over all strangers."""
+    trials_per_packet_max: int = 64
+    """Keys tried for one packet; the next packet goes on where this one stopped."""
+    retry_seconds: float = 0.1
+    """How soon a source that failed is tried again."""
+    sources_max: int = 4096
+    """Failed sources that are remembered."""
+    silent_seconds: float = 1.0
+    """A leg that was heard more recently keeps its address."""
+
+
+@dataclass(slots=True)
+class LatchCounters:
+    """What became of strangers' packets."""
+
+    trials: int = 0
+    latched: int = 0
+    refused: int = 0
+    """Packets that no key opened."""
+    rationed: int = 0
+    """Packets that were not tried."""
+
+
+class Latching:
+    """Gives strangers' packets to the legs that they authenticate for."""
+
+    def __init__(self, legs: LegTable, endpoints: Endpoints, settings: LatchSettings | None = None) -> None:
+        self.counters = LatchCounters()
+        self._legs = legs
+        self._endpoints = endpoints
+        self._settings = settings or LatchSettings()
+        self._failed: dict[int, float] = {}
+        self._trials_left = 0
+        self._next = 0
+
+    def begin_tick(self) -> None:
+        """Ration anew."""
+        self._trials_left = self._settings.trials_per_tick_max
+
+    def adopt(self, table: PacketTable, row: int, now: float) -> Leg | None:
+        """The leg that a stranger's RTP packet belongs to; the row then holds the plain packet."""
+        endpoint, ssrc = int(table.endpoint[row]), int(table.header["ssrc"][row])
+        if self._trials_left <= 0 or self._failed.get(endpoint, -1.0) > now:
+            self.counters.rationed += 1
+            return None
+        packet = table.datagram(row)
+        for leg in self._candidates(endpoint, ssrc, now):
+            plain = packet if leg.inbound is None else self._try(leg, packet)
+            if plain is not None:
+                table.put(row, plain, endpoint, float(table.arrival[row]))
+                self.counters.latched += 1
+                return leg
+        self.counters.refused += 1
+        self._remember_failure(endpoint, now)
+        return None
+
+    def latch(self, leg: Leg, endpoint: int) -> None:
+        """A leg's packets come from an endpoint from now on, and are answered there."""
+        if leg.endpoint:
+            self._endpoints.remove(leg.endpoint, leg.row)
+        before = self._endpoints.put(endpoint, leg.row)
+        if before not in {UNKNOWN, leg.row}:
+            self._legs.leg(before).endpoint = 0
+        leg.endpoint = endpoint
+        self._legs.remote[leg.row] = endpoint
+
+    def _try(self, leg: Leg, packet: bytes) -> bytes | None:
+        self._trials_left -= 1
+        self.counters.trials += 1
+        assert leg.inbound is not None
+        return leg.inbound.unprotect(packet)
+
+    def _candidates(self, endpoint: int, ssrc: int, now: float) -> list[Leg]:
+        """Legs that the packet may belong to, the likeliest first, as many as the ration allows."""
+        socket = endpoint_socket(endpoint)
+        eligible = [leg for leg in self._legs if leg.socket == socket and self._may_move(leg, endpoint, now)]
+        if not eligible:
+            return []
+        self._next = (self._next + 1) % len(eligible)
+        eligible = eligible[self._next :] + eligible[: self._next]
+        named = endpoint_address(endpoint)
+        eligible.sort(key=lambda leg: leg.opened.remote != named and self._legs.ssrc[leg.row] != ssrc)
+        return eligible[: min(self._trials_left, self._settings.trials_per_packet_max)]
+
+    def _may_move(self, leg: Leg, endpoint: int, now: float) -> bool:
+        if not leg.opened.latch:
+            return False
+        if leg.inbound is None:
+            named = leg.opened.remote
+            return leg.endpoint == 0 and named is not None and named[0] == endpoint_address(endpoint)[0]
+        return now - float(self._legs.heard[leg.row]) >= self._settings.silent_seconds
+
+    def _remember_failure(self, endpoint: int, now: float) -> None:
+        if len(self._failed) >= self._settings.sources_max:
+            self._failed.clear()
+        self._failed[endpoint] = now + self._settings.retry_seconds
+
+
+def opening_endpoints(leg: Leg) -> list[int]:
+    """The endpoints that a leg accepts without trial: those that ICE or, for plain RTP, signalling vouches for."""
+    opened = leg.opened
+    trusted = not opened.latch or leg.inbound is None
+    return [endpoint_key(leg.socket, opened.remote)] if trusted and opened.remote is not None else []

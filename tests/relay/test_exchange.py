@@ -1,0 +1,214 @@
+"""The exchange, call by call: what the trunk, the agent, the plane and the records see."""
+
+import pytest
+
+from relay import media
+from signaling.sip import events as sip
+from signaling.softphone import messages as m
+from tests.relay.exchange_world import ExchangeWorld
+
+
+def connected(**queue: object) -> tuple[ExchangeWorld, sip.CallId, str]:
+    world = ExchangeWorld(**queue)
+    session = world.agent()
+    call = world.call()
+    world.sip(sip.CallConfirmed(call))
+    world.act(session, "accept")
+    return world, call, session
+
+
+def gains(world: ExchangeWorld) -> set[tuple[str, str]]:
+    last = world.commands(media.SetCrosspoints)[-1]
+    return {(gain.listener.split("/")[0], gain.speaker.split("/")[0]) for gain in last.gains}
+
+
+def test_a_call_goes_from_ring_to_record() -> None:
+    world, call, session = connected()
+    assert world.control.asked == [("200", call)]
+    assert gains(world) == {("trunk", "softphone"), ("softphone", "trunk")}
+    world.sip(sip.CallEnded(call, "peer"))
+    assert world.exchange.agents.get("alice").state == "after_contact_work"
+    world.act(session, "complete")
+    assert len(world.finished()) == 1
+    assert world.exchange.agents.get("alice").state == "available"
+    assert not world.exchange.contacts.all
+    assert not len(world.exchange.calls)
+    assert [type(n).__name__ for n in world.told(session) if not isinstance(n, m.AgentStateChanged)] == [
+        "MediaStateChanged",
+        "MediaStateChanged",
+        "ContactRinging",
+        "ContactChanged",
+        "ContactEnded",
+        "ContactChanged",
+    ]
+
+
+def test_the_leg_opens_before_its_crosspoints_and_closes_after_its_track() -> None:
+    world, call, _ = connected()
+    opening = next(
+        step for step in world.steps() if any(isinstance(c, media.OpenLeg) and c.latch for c in step.commands)
+    )
+    assert isinstance(opening.commands[0], media.OpenLeg)
+    world.sip(sip.CallEnded(call, "peer"))
+    closing = next(step for step in world.steps() if any(isinstance(c, media.CloseLeg) for c in step.commands))
+    kinds = [type(command).__name__ for command in closing.commands]
+    assert kinds[-1] == "CloseLeg"
+    assert kinds.count("CloseTrack") == 2
+    assert "CloseRecording" in kinds
+
+
+def test_hold_plays_music_to_the_customer_and_closes_its_gate_in_the_same_step() -> None:
+    world, _, session = connected()
+    world.act(session, "hold")
+    assert gains(world) == {("trunk", "music")}
+    step = world.steps()[-1]
+    assert [c.rule for c in step.commands if isinstance(c, media.SetGate)] == ["G2"]
+    assert step.entries
+    world.act(session, "resume")
+    assert gains(world) == {("trunk", "softphone"), ("softphone", "trunk")}
+    assert [c.rule for c in world.steps()[-1].commands if isinstance(c, media.SetGate)] == [None]
+
+
+def test_mute_silences_the_agent_for_all_and_for_its_track() -> None:
+    world, _, session = connected()
+    world.act(session, "mute")
+    assert gains(world) == {("softphone", "trunk")}
+    assert [c.rule for c in world.steps()[-1].commands if isinstance(c, media.SetGate)] == ["G3"]
+
+
+def test_a_request_that_does_not_fit_is_refused_and_changes_nothing() -> None:
+    world, _, session = connected()
+    steps = len(world.steps())
+    with pytest.raises(m.RequestError, match="not on hold") as refused:
+        world.act(session, "resume")
+    assert refused.value.code == m.ErrorCode.CONFLICT
+    assert len(world.steps()) == steps
+
+
+def test_another_agents_contact_is_not_found() -> None:
+    world, _, _ = connected()
+    bob = world.agent("bob")
+    with pytest.raises(m.RequestError) as refused:
+        world.act(bob, "hang_up")
+    assert refused.value.code == m.ErrorCode.NOT_FOUND
+
+
+def test_the_agent_hangs_up() -> None:
+    world, call, session = connected()
+    world.act(session, "hang_up")
+    assert world.control.asked[-1] == ("BYE", call)
+    assert world.told(session)[-2] == m.ContactEnded(world.contact_id, "hung_up_by_agent")
+
+
+def test_cancel_while_the_agent_rings() -> None:
+    world = ExchangeWorld(answer="with_agent")
+    session = world.agent()
+    call = world.call()
+    assert world.control.asked == [("180", call)]
+    world.sip(sip.CallCancelled(call))
+    assert world.exchange.agents.get("alice").state == "available"
+    assert m.ContactEnded(world.contact_id, "hung_up_by_customer") in world.told(session)
+    assert len(world.finished()) == 1
+
+
+def test_accept_after_cancel_finds_nothing() -> None:
+    world = ExchangeWorld()
+    session = world.agent()
+    world.sip(sip.CallEnded(world.call(), "peer"))
+    with pytest.raises(m.RequestError) as refused:
+        world.act(session, "accept")
+    assert refused.value.code == m.ErrorCode.NOT_FOUND
+
+
+def test_an_offer_that_nobody_takes_goes_to_the_next_agent() -> None:
+    world = ExchangeWorld()
+    alice = world.agent("alice")
+    world.pass_time(1.0)
+    bob = world.agent("bob")
+    world.call()
+    world.pass_time(20.0)
+    assert any(isinstance(told, m.ContactEnded) and told.reason == "missed" for told in world.told(alice))
+    assert any(isinstance(told, m.ContactRinging) for told in world.told(bob))
+    assert world.exchange.agents.get("alice").state == "missed"
+
+
+def test_the_caller_waits_with_music_until_an_agent_comes() -> None:
+    world = ExchangeWorld()
+    call = world.call()
+    world.sip(sip.CallConfirmed(call))
+    assert gains(world) == {("trunk", "music")}
+    session = world.agent()
+    assert any(isinstance(told, m.ContactRinging) for told in world.told(session))
+
+
+def test_an_agent_whose_media_is_lost_ends_the_contact() -> None:
+    world, call, session = connected()
+    leg_id = world.exchange.desks.session(session).leg_id
+    world.exchange.leg_lost(leg_id, "consent expired", world.now)
+    world.effects += world.exchange.effects()
+    assert world.control.asked[-1] == ("BYE", call)
+    steps = world.steps()
+    contact_step = next(
+        i for i, step in enumerate(steps) if any(isinstance(c, media.CloseRecording) for c in step.commands)
+    )
+    leg_step = next(i for i, step in enumerate(steps) if media.CloseLeg(leg_id) in step.commands)
+    assert contact_step < leg_step
+
+
+def test_a_lost_websocket_does_not_end_the_call_until_its_time_is_over() -> None:
+    world, call, session = connected()
+    world.exchange.session_closed(session, world.now)
+    world.pass_time(29.0)
+    assert ("BYE", call) not in world.control.asked
+    back = world.exchange.log_in("alice", "agent", "again", world.now)
+    assert back.media == "connected"
+    assert back.contact is not None
+    assert back.contact.state == "connected"
+    world.pass_time(60.0)
+    assert ("BYE", call) not in world.control.asked
+    world.exchange.session_closed("again", world.now)
+    world.pass_time(31.0)
+    assert ("BYE", call) in world.control.asked
+    assert world.exchange.desks.user("alice") is None
+
+
+def test_a_second_log_in_replaces_the_first_session() -> None:
+    world = ExchangeWorld()
+    session = world.agent()
+    world.exchange.log_in("alice", "agent", "newer", world.now)
+    world.effects += world.exchange.effects()
+    assert world.told(session)[-1] == m.SessionReplaced()
+    with pytest.raises(m.RequestError):
+        world.ask(session, m.SetState("offline"))
+
+
+@pytest.mark.parametrize(("trunk", "plain", "status"), [("carrier", True, "488"), ("unknown", False, "404")])
+def test_calls_that_are_refused(trunk: str, plain: bool, status: str) -> None:
+    world = ExchangeWorld()
+    call = world.call(trunk=trunk, offer=world.offer(plain=plain))
+    assert world.control.asked == [(status, call)]
+    assert not world.exchange.contacts.all
+
+
+def test_draining_refuses_new_calls_and_lets_old_ones_end() -> None:
+    world, call, _ = connected()
+    world.exchange.drain(world.now)
+    refused = world.call("call-2")
+    assert world.control.asked[-1] == ("503", refused)
+    assert ("BYE", call) not in world.control.asked
+    world.exchange.end_all(world.now)
+    assert ("BYE", call) in world.control.asked
+    assert not world.exchange.contacts.all
+
+
+def test_a_silent_trunk_leg_ends_the_call_unless_its_peer_holds_us() -> None:
+    world, call, _ = connected()
+    leg_id = world.exchange.calls.find(call).leg_id
+    held = world.exchange.calls.find(call).negotiated.remote.encode().replace(b"a=sendrecv", b"a=inactive")
+    world.sip(sip.SessionOffered(call, sip.SessionDescription.parse(held)))
+    assert b"a=inactive" in world.control.answers[call]
+    world.exchange.media_event(media.LegSilent(leg_id, 30.0), world.now)
+    assert ("BYE", call) not in world.control.asked
+    world.sip(sip.SessionOffered(call, sip.SessionDescription.parse(held.replace(b"a=inactive", b"a=sendrecv"))))
+    world.exchange.media_event(media.LegSilent(leg_id, 30.0), world.now)
+    assert ("BYE", call) in world.control.asked
