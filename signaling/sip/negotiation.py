@@ -139,11 +139,12 @@ def answer(
 
     `previous` is what held until now in the same session: it keeps our keys, session id and version.
     """
+    settled = previous.media if previous else None
     taken = next((media for media in offer.media if _choose(offer, media, local)), None)
-    choice = _choose(offer, taken, local) if taken else None
+    choice = _choose(offer, taken, local, settled) if taken else None
     if taken is None or choice is None:
         raise RemoteError("no audio stream of the offer is acceptable", sip_status=488)
-    send_key = _send_key(choice.crypto, entropy, previous)
+    send_key = _send_key(choice.crypto, entropy, settled)
     direction = answer_direction(offer, taken, local.direction)
     parameters = _parameters(offer, taken, choice, send_key, direction, mux=local.rtcp_mux and taken.has("rtcp-mux"))
     line = _answered(taken, choice, local, parameters)
@@ -212,27 +213,33 @@ class _Choice:
         return (RtpMap(self.payload_type, self.encoding, clock_rate, channels),)
 
 
-def _choose(offer: SessionDescription, media: MediaDescription, local: LocalMedia) -> _Choice | None:
-    """What we take of a stream; None: nothing."""
+def _choose(
+    offer: SessionDescription, media: MediaDescription, local: LocalMedia, settled: MediaParameters | None = None
+) -> _Choice | None:
+    """What we take of a stream, rather what is settled already than what now stands first; None: nothing."""
     if media.kind != "audio" or not media.port or offer.connection_of(media) is None:
         return None
-    secured, crypto = _secure(media, local)
-    encoding = _choose_encoding(media, local.encodings)
-    if not secured or encoding is None:
+    secured, cryptos = _secure(media, local)
+    encodings = _encodings(media, local.encodings)
+    if not secured or not encodings:
         return None
-    event = _telephone_event(media, _CLOCK[encoding[0]][1]) if local.telephone_event else None
-    return _Choice(*encoding, event, crypto)
+    crypto = next((crypto for crypto in cryptos if settled and settled.receive_key == _key(crypto)), None)
+    encoding, payload_type = next(
+        (each for each in encodings if settled and each == (settled.encoding, settled.payload_type)), encodings[0]
+    )
+    event = _telephone_event(media, _CLOCK[encoding][1]) if local.telephone_event else None
+    return _Choice(encoding, payload_type, event, crypto or next(iter(cryptos), None))
 
 
-def _secure(media: MediaDescription, local: LocalMedia) -> tuple[bool, Crypto | None]:
-    """Whether the stream's security will do, and the key it is to be received with.
+def _secure(media: MediaDescription, local: LocalMedia) -> tuple[bool, list[Crypto]]:
+    """Whether the stream's security will do, and the keys that it may be received with.
 
     A key on RTP/AVP is taken as well: that is opportunistic SRTP (RFC 8643).
     """
     if media.protocol not in _SECURE_PROTOCOLS | _PLAIN_PROTOCOLS:
-        return False, None
-    crypto = next((crypto for crypto in media.cryptos if _usable(crypto, local.suites)), None)
-    return crypto is not None or (media.protocol in _PLAIN_PROTOCOLS and local.allow_plain_rtp), crypto
+        return False, []
+    cryptos = [crypto for crypto in media.cryptos if _usable(crypto, local.suites)]
+    return bool(cryptos) or (media.protocol in _PLAIN_PROTOCOLS and local.allow_plain_rtp), cryptos
 
 
 def _usable(crypto: Crypto, suites: tuple[Suite, ...]) -> bool:
@@ -243,16 +250,17 @@ def _usable(crypto: Crypto, suites: tuple[Suite, ...]) -> bool:
     return all(parameter.startswith(("-", "WSH=")) for parameter in crypto.session_parameters)
 
 
-def _choose_encoding(media: MediaDescription, encodings: tuple[Encoding, ...]) -> tuple[Encoding, int] | None:
-    """The first of the peer's formats that we speak, with its payload type."""
+def _encodings(media: MediaDescription, encodings: tuple[Encoding, ...]) -> list[tuple[Encoding, int]]:
+    """Those of the peer's formats that we speak, in its order, with their payload types."""
     rtpmaps = _STATIC | media.rtpmaps
     names: dict[tuple[str, int, int], Encoding] = {(name.lower(), *_CLOCK[name][1:]): name for name in encodings}
+    found: list[tuple[Encoding, int]] = []
     for number in media.formats:
         rtpmap = rtpmaps.get(int(number)) if re.fullmatch("[0-9]{1,3}", number) else None
         encoding = names.get((rtpmap.encoding.lower(), rtpmap.clock_rate, rtpmap.channels)) if rtpmap else None
         if rtpmap and encoding:
-            return encoding, rtpmap.payload_type
-    return None
+            found.append((encoding, rtpmap.payload_type))
+    return found
 
 
 def _telephone_event(media: MediaDescription, clock_rate: int) -> int | None:
@@ -266,21 +274,24 @@ def _telephone_event(media: MediaDescription, clock_rate: int) -> int | None:
     return next(events, None)
 
 
-def _send_key(crypto: Crypto | None, entropy: Entropy, previous: Negotiated | None) -> SdesKey | None:
+def _key(crypto: Crypto) -> SdesKey:
+    return SdesKey(_SUITES[crypto.suite], crypto.key)
+
+
+def _send_key(crypto: Crypto | None, entropy: Entropy, settled: MediaParameters | None) -> SdesKey | None:
     """Our key: the one that the peer already has, unless the peer changed its own (RFC 4568 §7.1.4)."""
     if crypto is None:
         return None
-    suite = _SUITES[crypto.suite]
-    old = previous.media if previous else None
-    if old and old.send_key and old.receive_key == SdesKey(suite, crypto.key) and old.send_key.suite == suite:
-        return old.send_key
-    return SdesKey(suite, entropy(KEY_BYTES[suite]))
+    key = _key(crypto)
+    if settled and settled.send_key and settled.receive_key == key and settled.send_key.suite == key.suite:
+        return settled.send_key
+    return SdesKey(key.suite, entropy(KEY_BYTES[key.suite]))
 
 
 def _offered_key(ours: MediaDescription, accepted: Crypto) -> SdesKey | None:
     """The key of ours that an answer took: by tag, and with the same suite (RFC 4568 §5.1.3)."""
     taken = (c for c in ours.cryptos if c.tag == accepted.tag and c.suite == accepted.suite)
-    return next((SdesKey(_SUITES[crypto.suite], crypto.key) for crypto in taken), None)
+    return next((_key(crypto) for crypto in taken), None)
 
 
 def _parameters(
@@ -298,7 +309,7 @@ def _parameters(
         choice.payload_type,
         choice.telephone_event,
         media.milliseconds("ptime") or 20,
-        None if crypto is None else SdesKey(_SUITES[crypto.suite], crypto.key),
+        None if crypto is None else _key(crypto),
         send_key,
         _address(remote.connection_of(media), media.port),
         None if mux else _rtcp_address(remote, media),

@@ -278,9 +278,6 @@ class SessionDescription(_Attributes):
         written = [*_in_order(lines, _SESSION_ORDER), *(line for media in self.media for line in media.lines())]
         return ("\r\n".join(written) + "\r\n").encode("utf-8", "surrogateescape")
 
-    def __str__(self) -> str:
-        return self.encode().decode("utf-8", "replace")
-
     def inherited(self, media: MediaDescription, name: str) -> str | None:
         """An attribute of a section, or else of the session (ice-ufrag, fingerprint, setup, ptime …)."""
         value = media.get(name)
