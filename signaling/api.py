@@ -48,6 +48,8 @@ SECURITY_HEADERS: Mapping[str, str] = {
     "X-Frame-Options": "DENY",
 }
 STRICT_TRANSPORT = "max-age=31536000"
+UNACKNOWLEDGED_MS_MAX = 30_000
+"""How long sent bytes may wait for an acknowledgement (RFC 5482)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,4 +242,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.close()
         raise
     listening.setblocking(False)
+    # Connections inherit both: a peer that takes nothing more is cut off by the kernel, whatever is still to be sent.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS_MAX)
     return listening

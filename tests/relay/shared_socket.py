@@ -83,7 +83,7 @@ async def shared_sockets(count: int = 1, settings: SoftphoneMediaSettings | None
 
     transports = SoftphoneTransports(
         [s.local for s in sockets],
-        lambda local, data, remote: relay.sent(local, data, remote),
+        lambda local, data, remote: relay.sent(local, data, remote),  # noqa: PLW0108 - relay comes after
         CERTIFICATE,
         entropy=os.urandom,
         on_ready=ready,
