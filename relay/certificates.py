@@ -14,13 +14,13 @@ from datetime import datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 
-import ifaddr
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from relay import interfaces
 from relay.data_directory import read_secret_file, write_secret_file
 from relay.errors import OperatorError
 
@@ -101,8 +101,7 @@ def named(certificate_file: Path, key_file: Path) -> Certificates:
 
 def own_names(extra: Iterable[str] = ()) -> tuple[str, ...]:
     """What this machine is called: loopback names, host name, and the addresses of its interfaces."""
-    addresses = [ip.ip for adapter in ifaddr.get_adapters() for ip in adapter.ips if isinstance(ip.ip, str)]
-    names = ["localhost", "127.0.0.1", "::1", *addresses, socket.gethostname().lower(), *extra]
+    names = ["localhost", "::1", *interfaces.addresses(), socket.gethostname().lower(), *extra]
     return tuple(dict.fromkeys(name for name in names if name))
 
 

@@ -32,7 +32,6 @@ __all__ = [
     "LimitSettings",
     "LogSettings",
     "MediaSettings",
-    "MetricsSettings",
     "PlainListener",
     "QueueSettings",
     "RecordedParty",
@@ -82,6 +81,10 @@ Seconds = Annotated[float, Field(gt=0, le=86_400)]
 Count = Annotated[int, Field(ge=1, le=10_000_000)]
 
 
+LOSS_BOUND_MS = 1_000
+"""A crash at any moment costs at most this much of a track."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -129,16 +132,20 @@ class SipSettings(_Section):
     """Name or address in Via and Contact, where it is not the listener's; for a relay behind address translation."""
     realm: str = Field(default="koppel", min_length=1, max_length=64)
     """Realm of digest challenges."""
-    message_bytes_max: Annotated[int, Field(ge=4_096, le=1_048_576)] = 65_536
-    """Largest message of a stream connection; larger ones are answered 513 and the connection is closed."""
+    message_bytes_max: Annotated[int, Field(ge=4_096, le=1_048_576)] = 65_535
+    """Largest message, and largest body; beyond it 513, and a connection is closed."""
     connections_max: Count = 1_000
     """Open TLS and TCP connections."""
     connection_idle_seconds: Seconds = 900.0
     """A connection without a message for so long is closed."""
-    transactions_max: Count = 10_000
+    transactions_max: Count = 20_000
     """Transactions at a time; more are answered 503."""
-    dialogs_max: Count = 4_000
-    """Dialogs at a time; more are answered 503."""
+    calls_max: Count = 5_000
+    """Calls at a time; more are answered 503."""
+    ring_seconds_max: Seconds = 180.0
+    """A call that is neither answered nor refused by then is ended."""
+    session_seconds_min: Annotated[int, Field(ge=90, le=86_400)] = 90
+    """Smallest session interval that is taken (RFC 4028); below it: 422."""
 
 
 class TrunkSettings(_Section):
@@ -170,6 +177,8 @@ class TrunkSettings(_Section):
     """Accept audio without encryption."""
     calls_max: Count = 500
     """Calls at a time; more are answered 486."""
+    transactions_max: Count = 1_000
+    """Requests in work at a time; more are answered 503."""
 
     @model_validator(mode="after")
     def _recognisable(self) -> Self:
@@ -194,14 +203,14 @@ class MediaSettings(_Section):
     """Media legs at a time; more calls are answered 503."""
     silent_seconds: Seconds = 30.0
     """A connected leg from which nothing authentic comes for so long is ended."""
-    jitter_ms_max: Annotated[int, Field(ge=40, le=1_000)] = 200
-    """Deepest jitter buffer."""
-    receive_buffer_bytes: Annotated[int, Field(ge=65_536, le=268_435_456)] = 8_388_608
-    """Receive buffer asked of the system for each media socket."""
-    steps_max: Count = 10_000
-    """Commands that may wait for the tick."""
-    events_max: Count = 100_000
-    """Events of the tick that may wait for the control plane; more are dropped and counted."""
+    jitter_ms_max: Annotated[int, Field(ge=40, le=600)] = 240
+    """Deepest jitter buffer, in whole frames of 20 ms."""
+    receive_buffer_bytes: Annotated[int, Field(ge=65_536, le=268_435_456)] = 4_194_304
+    """Receive buffer asked of the system for each media socket; 4 MiB hold 100 ms of 1,500 legs."""
+    opus_bitrate: Annotated[int, Field(ge=8_000, le=128_000)] = 32_000
+    """Bits a second of Opus to browsers."""
+    opus_complexity: Annotated[int, Field(ge=0, le=10)] = 5
+    """Effort of the Opus encoder; 10 costs three times as much as 0."""
 
 
 class IceServer(_Section):
@@ -226,8 +235,10 @@ class HttpsSettings(_Section):
     """The name that agents type, where it is not the listener's address."""
     allowed_origins: tuple[str, ...] = ()
     """Further web origins whose pages may open the softphone's WebSocket."""
-    connections_max: Count = 5_000
+    connections_max: Count = 4_000
     """Open connections."""
+    metrics_readers: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+    """Networks that may read `/metrics`; everybody else is told that there is none."""
 
 
 class SoftphoneSettings(_Section):
@@ -235,20 +246,28 @@ class SoftphoneSettings(_Section):
 
     ice_servers: tuple[IceServer, ...] = ()
     """STUN and TURN servers, for relay and browsers; none are asked unless named here."""
-    message_bytes_max: Annotated[int, Field(ge=4_096, le=1_048_576)] = 65_536
-    """Largest JSON-RPC message."""
-    messages_per_second_max: Annotated[int, Field(ge=5, le=1_000)] = 50
-    """Messages of one softphone; a faster one is closed."""
+    connections_max: Count = 2_000
+    """WebSockets at a time."""
+    waiting_per_address_max: Count = 32
+    """WebSockets of one address that have not logged in."""
     log_in_seconds: Seconds = 10.0
-    """A connection that did not log in within this time is closed."""
+    """A WebSocket that did not log in within this time is closed."""
     failed_log_ins_max: Annotated[int, Field(ge=1, le=1_000)] = 10
     """Failed log-ins of one address in a minute; more are refused unheard."""
-    ping_seconds: Seconds = 15.0
-    """Interval of WebSocket pings; a softphone that misses two is gone."""
+    request_bytes_max: Annotated[int, Field(ge=4_096, le=1_048_576)] = 65_536
+    """Largest JSON-RPC message."""
+    requests_per_second: Annotated[float, Field(ge=1, le=1_000)] = 20.0
+    """Requests of one softphone in the long run; more are refused."""
+    requests_burst: Annotated[int, Field(ge=1, le=10_000)] = 40
+    """Requests of one softphone at once."""
+    ping_seconds: Seconds = 20.0
+    """Interval of WebSocket pings; a softphone that does not answer one for as long is gone."""
     reconnect_seconds: Seconds = 30.0
-    """How long an agent's leg outlives its lost WebSocket."""
-    softphones_max: Count = 1_000
-    """Softphones logged in at a time."""
+    """How long an agent's call outlives its lost WebSocket."""
+    connect_seconds: Seconds = 20.0
+    """How long ICE and DTLS may take."""
+    handshakes_max: Count = 16
+    """DTLS handshakes at a time; others wait."""
 
 
 class QueueSettings(_Section):
@@ -313,16 +332,36 @@ class RecordingSettings(_Section):
     """File with the instance's wrapping keys; unset: in `keys` of the data directory. Keep it apart from backups."""
     stage_dir: Path | None = None
     """Folder of the journal; unset: `stage` in the data directory."""
-    chunk_ms: Annotated[int, Field(ge=100, le=500)] = 400
+    object_key_template: str = "{account_id}/{instance_id}/{year}/{month}/{day}/{contact_id}/"
+    """Folder of a contact's objects in the store; must name instance and contact."""
+    chunk_ms: Annotated[int, Field(ge=20, le=500, multiple_of=20)] = 400
     """Sound in one sealed chunk."""
-    sync_ms: Annotated[int, Field(ge=10, le=400)] = 200
-    """Interval of the journal's group commits; with `chunk_ms` it bounds what a crash can lose, at most one second."""
-    queue_max: Count = 20_000
-    """Captured items that may wait for the sealing thread; more become a stated gap."""
-    stage_bytes_max: Annotated[int, Field(ge=1_048_576)] = 10_737_418_240
-    """Size of the stage; beyond it recording degrades with an alarm, calls go on."""
-    retry_seconds_max: Seconds = 300.0
-    """Longest pause between two tries of a delivery."""
+    commit_ms: Annotated[int, Field(ge=10, le=400)] = 100
+    """Interval of the journal's group commits; a crash costs at most `chunk_ms` + 2 × `commit_ms` of a track."""
+    queue_bytes_max: Annotated[int, Field(ge=1 << 20)] = 64 << 20
+    """Sound that may wait for the sealing thread; more becomes a stated gap."""
+    queue_items_max: Count = 65_536
+    """Captured items of any kind that may wait for it."""
+    tracks_per_contact_max: Annotated[int, Field(ge=2, le=10_000)] = 256
+    """Tracks of one contact; more are not recorded."""
+    pending_bytes_max: Annotated[int, Field(ge=1 << 20)] = 64 << 20
+    """Sealed records kept in memory while the disk fails; beyond it sound is dropped and stated as a gap."""
+    deliveries_max: Annotated[int, Field(ge=1, le=64)] = 4
+    """Contacts delivered at a time."""
+    retry_seconds: Seconds = 0.5
+    """First pause after a failed delivery; it doubles each time, with jitter."""
+    retry_seconds_max: Seconds = 60.0
+    """Longest such pause."""
+    alarm_seconds: Seconds = 900.0
+    """A recording that is undelivered for so long raises an alarm, and again after each such while."""
+    request_seconds: Seconds = 60.0
+    """How long one request to the store may take."""
+
+    @model_validator(mode="after")
+    def _loss_bound(self) -> Self:
+        if self.chunk_ms + 2 * self.commit_ms > LOSS_BOUND_MS:
+            raise ValueError(f"chunk_ms + 2 × commit_ms must be at most {LOSS_BOUND_MS} ms, the promised loss bound")
+        return self
 
     @model_validator(mode="after")
     def _known_scheme(self) -> Self:
@@ -335,7 +374,7 @@ class DatabaseSettings(_Section):
     """Contact records, users and the audit log."""
 
     url: SecretStr | None = None
-    """SQLAlchemy URL (`postgresql+asyncpg://…`); unset: SQLite in the data directory."""
+    """SQLAlchemy URL, such as `postgresql+asyncpg://…`; unset: SQLite in the data directory."""
     writes_max: Count = 10_000
     """Records that may wait to be written; beyond it an alarm is raised and new contacts are refused."""
 
@@ -345,8 +384,10 @@ class LimitSettings(_Section):
 
     contacts_max: Count = 1_000
     """Contacts at a time; more calls are answered 503."""
-    events_per_contact_max: Count = 10_000
-    """Entries of one contact's log; a contact that reaches it is ended."""
+    requests_per_contact_max: Count = 5_000
+    """Holds and mutes of one contact, which bound its log; more are refused."""
+    offers_per_contact_max: Count = 100
+    """Agents that one contact is offered to before it is ended."""
     drain_seconds: Seconds = 10.0
     """How long a stopping relay waits for its contacts to end before it hangs up."""
 
@@ -358,15 +399,6 @@ class LogSettings(_Section):
     """Least severity that is written."""
     format: Literal["auto", "console", "json"] = "auto"
     """`auto`: for people on a terminal, JSON elsewhere."""
-
-
-class MetricsSettings(_Section):
-    """The Prometheus endpoint; it speaks plain HTTP, so keep it local."""
-
-    host: Host = "127.0.0.1"
-    """Address to listen on."""
-    port: Port = 9464
-    """Port; 0: any free one."""
 
 
 class Settings(BaseSettings):
@@ -402,8 +434,6 @@ class Settings(BaseSettings):
     """Limits of the whole relay."""
     log: LogSettings = LogSettings()
     """What is written to standard error."""
-    metrics: MetricsSettings = MetricsSettings()
-    """The Prometheus endpoint."""
 
     @classmethod
     def settings_customise_sources(

@@ -8,14 +8,11 @@ make a new time series.
 from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import generate_latest
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # a series of creation times for each counter tells nobody anything
 
-__all__ = ["CONTENT_TYPE", "Metrics"]
-
-CONTENT_TYPE = CONTENT_TYPE_LATEST
-"""Of what `Metrics.exposition` gives."""
+__all__ = ["Metrics"]
 
 TICK_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.04, 0.1, 0.5)
 DURABLE_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 2.0, 5.0)
