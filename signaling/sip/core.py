@@ -15,7 +15,7 @@ from signaling.sip.message import Items, Request, Response, respond
 from signaling.sip.sdp import SessionDescription
 from signaling.sip.timers import Timers
 from signaling.sip.transaction import Transaction, TransactionUser
-from signaling.sip.transaction_layer import MAGIC_COOKIE, Received, TransactionLayer, with_via
+from signaling.sip.transaction_layer import Received, TransactionLayer, written_host
 
 ALLOW = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "PRACK")
 SUPPORTED = ("100rel", "timer")
@@ -48,7 +48,7 @@ class Core:
         self.settings = settings
         self.entropy = entropy
         self.rng = rng
-        self.layer = TransactionLayer(settings.timing, settings.transactions_max, entropy)
+        self.layer = TransactionLayer(settings.timing, settings.transactions_max, entropy, settings.advertised_host)
         self.timers: Timers[tuple[TimedCall, CallTimer]] = Timers()
         self.dialogs: dict[DialogKey, TimedCall] = {}
         self.calls: dict[CallId, TimedCall] = {}
@@ -87,10 +87,9 @@ class Core:
 
     def contact(self, flow: Flow) -> str:
         """Our Contact for dialogs of this flow."""
-        host, port = dict(self.settings.contacts).get(flow.transport, flow.local)
-        host = f"[{host}]" if ":" in host else host
-        parameters = (("transport", flow.transport),)
-        return str(NameAddress(Uri("sip", host, "koppel", port, parameters)))
+        host = written_host(self.settings.advertised_host or flow.local[0])
+        port = dict(self.settings.contact_ports).get(flow.transport, flow.local[1])
+        return str(NameAddress(Uri("sip", host, "koppel", port, (("transport", flow.transport),))))
 
     def respond(
         self,
@@ -155,7 +154,7 @@ class Core:
     def send_outside(self, ack: Request, flow: Flow) -> None:
         """Send the ACK of a 2xx: outside every transaction, with a Via of its own (§13.2.2.4)."""
         if self.usable(flow):
-            self.layer.send(with_via(ack, flow, MAGIC_COOKIE + self.token(12)), flow)
+            self.layer.send(self.layer.with_via(ack, flow), flow)
 
     def prove(self, request: Request, response: Response, credentials: Credentials | None) -> tuple[str, str] | None:
         """The header that answers a challenge; None if we cannot, or if the answer was wrong already."""

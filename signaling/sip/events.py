@@ -51,8 +51,10 @@ class UserAgentSettings:
     realm: str = "koppel"
     product: str = "Koppel"
     """Value of Server and User-Agent."""
-    contacts: tuple[tuple[Transport, Address], ...] = ()
-    """Addresses that peers reach us at, where that is not the local address of the flow (NAT, outbound flows)."""
+    advertised_host: str = ""
+    """Host in Via and Contact where it is not the local address of the flow (address translation)."""
+    contact_ports: tuple[tuple[Transport, int], ...] = ()
+    """Ports that we listen on: for the Contact of connections that we made ourselves."""
     timing: Timing = field(default_factory=Timing)
     message_limits: MessageLimits = field(default_factory=MessageLimits)
     transactions_max: int = 20_000

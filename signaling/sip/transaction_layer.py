@@ -40,10 +40,13 @@ Output = SendMessage | Received | Failed
 class TransactionLayer:
     """All transactions of the user agent. What it wants done is drained with `poll`."""
 
-    def __init__(self, timing: Timing, transactions_max: int, entropy: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, timing: Timing, transactions_max: int, entropy: Callable[[int], bytes], advertised_host: str = ""
+    ) -> None:
         self._timing = timing
         self._max = transactions_max
         self._entropy = entropy
+        self._advertised_host = advertised_host
         self._servers: dict[ServerKey, Transaction] = {}
         self._clients: dict[tuple[str, str], Transaction] = {}
         self._merged: dict[tuple[str, str, str], ServerKey] = {}
@@ -112,12 +115,11 @@ class TransactionLayer:
         """Begin a client transaction: the request gets a Via of its own; raises Exhausted."""
         if len(self) >= self._max:
             raise Exhausted("too many SIP transactions")
-        branch = MAGIC_COOKIE + self._entropy(12).hex()
-        request = with_via(request, flow, branch)
+        request = self.with_via(request, flow)
         kind: Kind = "invite client" if request.method == "INVITE" else "client"
         transaction = Transaction(kind, request, flow, self._timing)
         transaction.user = user
-        self._clients[branch, request.method] = transaction
+        self._clients[request.via.branch, request.method] = transaction
         self._handle(transaction, "start", now)
         return transaction
 
@@ -144,6 +146,13 @@ class TransactionLayer:
     def send(self, message: Request | Response, flow: Flow) -> None:
         """Send outside every transaction: the ACK of a 2xx, and repeated 2xx."""
         self._output.append(SendMessage(flow.flow_id, bytes(message), response_address(message, flow)))
+
+    def with_via(self, request: Request, flow: Flow) -> Request:
+        """Put a Via of ours on top, its branch fresh; `rport` asks for the answer on the same flow (RFC 3581)."""
+        host = written_host(self._advertised_host or flow.local[0])
+        branch = MAGIC_COOKIE + self._entropy(12).hex()
+        via = Via(flow.transport.upper(), host, flow.local[1], (("branch", branch), ("rport", None)))
+        return replace(request, headers=(("Via", str(via)), *request.headers))
 
     def flow_failed(self, flow_id: FlowId, now: float) -> None:
         """A connection is gone: nothing can be sent on it."""
@@ -233,12 +242,9 @@ def acknowledge_failure(request: Request, response: Response) -> Request:
     return Request((*headers, ("To", to), ("CSeq", f"{request.cseq.number} ACK")), b"", "ACK", request.uri)
 
 
-def with_via(request: Request, flow: Flow, branch: str) -> Request:
-    """Put our Via on top; `rport` asks for the answer on the same flow (RFC 3581)."""
-    host, port = flow.local
-    host = f"[{host}]" if ":" in host else host
-    via = Via(flow.transport.upper(), host, port, (("branch", branch), ("rport", None)))
-    return replace(request, headers=(("Via", str(via)), *request.headers))
+def written_host(host: str) -> str:
+    """A host as URIs and Via write it: IPv6 addresses in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def stamp_via(request: Request, flow: Flow) -> Request:

@@ -60,6 +60,7 @@ class UserAgent:
             nonce_seconds=settings.nonce_seconds,
             nonces_max=settings.nonces_max,
         )
+        self._trusted: set[FlowId] = set()
 
     # What the shell tells and asks.
 
@@ -92,6 +93,7 @@ class UserAgent:
     def flow_closed(self, flow_id: FlowId, now: float) -> None:
         """A connection is gone. Calls that are up stay up; what waits for an answer on it fails."""
         self._core.flows.pop(flow_id, None)
+        self._trusted.discard(flow_id)
         self._core.layer.flow_failed(flow_id, now)
         self._core.run(now)
 
@@ -120,6 +122,10 @@ class UserAgent:
         return core.counters + Counter(
             stray_responses=core.layer.stray_responses, digest_replays=self._challenger.replays
         )
+
+    def trusts(self, flow_id: FlowId) -> bool:
+        """Whether a trunk has shown itself on this connection: others are closed when they are idle."""
+        return flow_id in self._trusted
 
     @property
     def calls(self) -> int:
@@ -268,6 +274,8 @@ class UserAgent:
         trunk = self._authenticate(transaction, now)
         if trunk is None:
             return
+        if transaction.flow.reliable:
+            self._trusted.add(transaction.flow.flow_id)
         self._core.layer.count(transaction, trunk.name)
         if self._core.layer.load(trunk.name) > trunk.transactions_max:
             raise RemoteError("the trunk sends too much at a time", sip_status=503)
