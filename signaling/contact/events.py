@@ -1,8 +1,8 @@
 """What happens to a contact, in the order of its log: the only thing that its state is made of.
 
-Every event is frozen and carries `at`, seconds of the relay's monotonic clock. `by` is the participant id of who asked,
-or `system`. `signaling.contact.codec` writes an event as the canonical JSON that the recording's sealed log and the
-database keep.
+Every event is frozen and carries `at`, seconds of the relay's monotonic clock. `by` is who asked: a user's name, a
+participant's id, or `system`. `signaling.contact.codec` writes an event as the canonical JSON that the recording's
+sealed log and the database keep.
 """
 
 from __future__ import annotations

@@ -193,8 +193,7 @@ class _Notes:
 
 
 def _asked_by_agent(held: Held, state: ContactState) -> bool:
-    asked = state.participant(held.by)
-    return asked is not None and asked.role == "agent"
+    return any(held.by in {p.participant_id, p.user} for p in state.participants if p.role == "agent")
 
 
 _NOT_LEFT: dict[Input, tuple[DisconnectReason, Outcome, str]] = {

@@ -41,7 +41,7 @@ def test_a_whole_call():
         resume(at=1050.5),
         hold(at=1060.0, by="system"),
         resume(at=1064.0),
-        hold(at=1080.0),
+        hold(at=1080.0, by="anna"),
         leaves(CALLER, 1090.75),
         work_done(at=1111.0),
     )
