@@ -1,1 +1,89 @@
 """The way of a recording: tap, segment, envelope, stage, delivery, verification, playback."""
+
+from __future__ import annotations
+
+from recorder.archive import DeliveredContact, ObjectReader, manifest_keys, open_contact
+from recorder.capture import (
+    Captured,
+    Frames,
+    FramesDropped,
+    GateChanged,
+    LogEntry,
+    RecordingClosed,
+    RecordingOpened,
+    TrackClosed,
+    TrackCodec,
+    TrackOpened,
+)
+from recorder.chain import verify_instance
+from recorder.document import Signer
+from recorder.envelope import KeyService, WrappedKey
+from recorder.errors import Exhausted, LocalError, RecorderError, RemoteError, Unavailable
+from recorder.events import (
+    RecordingDegraded,
+    RecordingDelivered,
+    RecordingEvent,
+    RecordingFailed,
+    RecordingStarted,
+)
+from recorder.keys import FileKeyService, FileSigner, load_public_key
+from recorder.ledger import Gap
+from recorder.manifest import Manifest, TrackEntry
+from recorder.settings import DeliverySettings, RecorderSettings
+from recorder.store import Store, StoreSettings
+from recorder.tap import TapForm, TapRow, TapTable
+from recorder.verification import ExitCode, Finding, LogLine, Verification, VerifiedTrack
+from recorder.verify import verify_contact
+from recorder.worker import Recorder, RecorderStatistics
+
+__all__ = [
+    "Captured",
+    "DeliveredContact",
+    "DeliverySettings",
+    "Exhausted",
+    "ExitCode",
+    "FileKeyService",
+    "FileSigner",
+    "Finding",
+    "Frames",
+    "FramesDropped",
+    "Gap",
+    "GateChanged",
+    "KeyService",
+    "LocalError",
+    "LogEntry",
+    "LogLine",
+    "Manifest",
+    "ObjectReader",
+    "Recorder",
+    "RecorderError",
+    "RecorderSettings",
+    "RecorderStatistics",
+    "RecordingClosed",
+    "RecordingDegraded",
+    "RecordingDelivered",
+    "RecordingEvent",
+    "RecordingFailed",
+    "RecordingOpened",
+    "RecordingStarted",
+    "RemoteError",
+    "Signer",
+    "Store",
+    "StoreSettings",
+    "TapForm",
+    "TapRow",
+    "TapTable",
+    "TrackClosed",
+    "TrackCodec",
+    "TrackEntry",
+    "TrackOpened",
+    "Unavailable",
+    "Verification",
+    "VerifiedTrack",
+    "WrappedKey",
+    "load_public_key",
+    "manifest_keys",
+    "open_contact",
+    "verify_contact",
+    "verify_instance",
+]
