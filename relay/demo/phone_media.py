@@ -20,7 +20,7 @@ from relay.codecs import g711
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RATE = 8000
+RATE: Literal[8000] = 8000
 FRAME = 160
 FRAMES_MAX = 50 * 3600
 """An hour of received sound is kept at most; what comes later is not."""
@@ -94,7 +94,7 @@ class PhoneMedia(asyncio.DatagramProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Nothing to do: `open` keeps the transport."""
 
-    def error_received(self, exc: OSError) -> None:
+    def error_received(self, exc: Exception) -> None:
         """A refused datagram is the network's affair, not the call's."""
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
@@ -129,27 +129,32 @@ class PhoneMedia(asyncio.DatagramProtocol):
             payload = self._encode(self._source(frame * FRAME))
             marker = 0x80 if frame == 0 else 0
             header = struct.pack(
-                "!BBHII", 0x80, marker | self._setup.payload_type, frame & 0xFFFF, frame * FRAME & 0xFFFFFFFF, self._ssrc
+                "!BBHII",
+                0x80,
+                marker | self._setup.payload_type,
+                frame & 0xFFFF,
+                frame * FRAME & 0xFFFFFFFF,
+                self._ssrc,
             )
             self._transport.sendto(self._outbound.protect(header + payload), self._setup.remote)
             await asyncio.sleep(max(0.0, begun + (frame + 1) * 0.02 - loop.time()))
 
     def _encode(self, samples: Samples) -> bytes:
-        codes = np.empty((1, samples.size), np.uint8)
-        (g711.encode_mu if self._mu else g711.encode_a)(samples.reshape(1, -1), codes)
+        codes = np.empty(samples.size, np.uint8)
+        g711.encode(self._law, np.ascontiguousarray(samples), codes)
         return codes.tobytes()
 
     def _decode(self, codes: npt.NDArray[np.uint8]) -> Samples:
-        samples = np.empty((1, codes.size), np.int16)
-        (g711.decode_mu if self._mu else g711.decode_a)(codes.reshape(1, -1), samples)
-        return samples[0]
+        samples = np.empty(codes.size, np.int16)
+        g711.decode_int16(self._law, codes, samples)
+        return samples
 
     @property
-    def _mu(self) -> bool:
-        return self._setup is None or self._setup.encoding == "PCMU"
+    def _law(self) -> g711.Law:
+        return "PCMU" if self._setup is None else self._setup.encoding
 
     def _silence(self) -> int:
-        return 0xFF if self._mu else 0xD5
+        return g711.SILENCE[self._law]
 
 
 def _policy(suite: str, key: bytes, ssrc_type: int) -> pylibsrtp.Policy:
