@@ -136,6 +136,8 @@ class SipSettings(_Section):
     """Largest message, and largest body; beyond it 513, and a connection is closed."""
     connections_max: Count = 1_000
     """Open TLS and TCP connections."""
+    connections_per_address_max: Count = 200
+    """Those of one address; a carrier needs a few."""
     connection_idle_seconds: Seconds = 900.0
     """A connection without a message for so long is closed."""
     transactions_max: Count = 20_000

@@ -9,13 +9,14 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, SecretStr, ValidationError
 from pydantic_settings import EnvSettingsSource
 from pydantic_settings.exceptions import SettingsError
 
@@ -50,8 +51,11 @@ def load(*, config_file: Path | None = None, data_dir: Path | None = None) -> Lo
     named = config_file or _path_from_environment("KOPPEL_CONFIG")
     chosen_dir = data_dir or _path_from_environment("KOPPEL_DATA_DIR")
     found = named or _file_in(chosen_dir or default_data_dir())
-    table = {} if found is None else _read_toml(found)
-    tables = [(str(found), table), *_environment()]
+    tables = list(_environment())
+    if found is not None:
+        table = _read_toml(found)
+        _refuse_open_secrets(found, table)
+        tables.insert(0, (str(found), table))
     if data_dir is not None:
         tables.append(("--data-dir", {"data_dir": str(data_dir)}))
     merged: Table = {"data_dir": str(default_data_dir())}
@@ -95,6 +99,28 @@ def _read_toml(file: Path) -> Table:
         raise OperatorError(f"{file}: not UTF-8 text, which TOML must be") from None
     except tomllib.TOMLDecodeError as error:
         raise OperatorError(f"{file}: not valid TOML: {error}") from None
+
+
+def _refuse_open_secrets(file: Path, table: Table) -> None:
+    """Group access stays the operator's choice: a service's configuration is often root's, with its group."""
+    if file.stat().st_mode & stat.S_IROTH and any(_leaf(name) in _secret_names() for name in _dotted(table)):
+        raise OperatorError(f"{file} holds secrets but everybody may read it: run  chmod o-r {file}")
+
+
+def _leaf(name: str) -> str:
+    return name.rpartition(".")[2]
+
+
+def _secret_names(section: type[BaseModel] = Settings) -> frozenset[str]:
+    """Names of settings that are secrets, wherever they stand."""
+    names: set[str] = set()
+    for name, field in section.model_fields.items():
+        inner = _section_in(field.annotation)
+        if inner is not None:
+            names |= _secret_names(inner)
+        elif SecretStr in (field.annotation, *get_args(field.annotation)):
+            names.add(name)
+    return frozenset(names)
 
 
 def _environment() -> Iterator[tuple[str, Table]]:

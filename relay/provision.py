@@ -6,7 +6,7 @@ that every limit stands in one place for the operator and beside its use for the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from relay.config import QueueSettings, Settings, TrunkSettings
 from relay.effects import ExchangeSettings, Queue
@@ -17,8 +17,9 @@ from signaling.agents import AgentsSettings
 from signaling.api import HttpsSettings
 from signaling.contact.contact import ContactSettings
 from signaling.sip.digest import Algorithm, Credentials
-from signaling.sip.events import Address, Transport, UserAgentSettings
+from signaling.sip.events import Transport, UserAgentSettings
 from signaling.sip.message import MessageLimits
+from signaling.sip.socket import SocketLimits
 from signaling.sip.stream import StreamLimits
 from signaling.sip.trunks import Trunk
 from signaling.softphone.protocol import Limits
@@ -32,9 +33,9 @@ __all__ = [
     "jitter",
     "media_sockets",
     "message_limits",
+    "sip_sockets",
     "softphone_media",
     "softphone_socket",
-    "stream_limits",
     "trunks",
     "user_agent",
 ]
@@ -42,15 +43,13 @@ __all__ = [
 FRAME_MS = 20
 
 
-def user_agent(settings: Settings, port: int) -> UserAgentSettings:
-    """The SIP user agent; `port` is the one that the TLS listener got."""
+def user_agent(settings: Settings, ports: Mapping[Transport, int]) -> UserAgentSettings:
+    """The SIP user agent; `ports` are those that the listeners got."""
     sip = settings.sip
-    contacts: tuple[tuple[Transport, Address], ...] = ()
-    if sip.advertised_host is not None:
-        contacts = (("tls", (sip.advertised_host, port)),)
     return UserAgentSettings(
         realm=sip.realm,
-        contacts=contacts,
+        advertised_host=sip.advertised_host or "",
+        contact_ports=tuple(ports.items()),
         message_limits=message_limits(settings),
         transactions_max=sip.transactions_max,
         calls_max=sip.calls_max,
@@ -64,9 +63,15 @@ def message_limits(settings: Settings) -> MessageLimits:
     return MessageLimits(message_bytes_max=settings.sip.message_bytes_max)
 
 
-def stream_limits(settings: Settings) -> StreamLimits:
-    """How much a peer may send on a connection before a message is whole."""
-    return StreamLimits(body_bytes_max=settings.sip.message_bytes_max)
+def sip_sockets(settings: Settings) -> SocketLimits:
+    """What peers may use up of the signalling sockets."""
+    sip = settings.sip
+    return SocketLimits(
+        connections_max=sip.connections_max,
+        connections_per_address_max=sip.connections_per_address_max,
+        idle_seconds=sip.connection_idle_seconds,
+        stream=StreamLimits(body_bytes_max=sip.message_bytes_max),
+    )
 
 
 def trunks(settings: Settings) -> tuple[Trunk, ...]:
