@@ -26,9 +26,11 @@ from recorder.events import (
     RecordingFailed,
     RecordingStarted,
 )
+from recorder.export import ExportFormat, export_recording
 from recorder.keys import FileKeyService, FileSigner, load_public_key
 from recorder.ledger import Gap
 from recorder.manifest import Manifest, TrackEntry
+from recorder.playback import Rendering, Span, StatedGap, recorded_span, stated_gaps
 from recorder.settings import DeliverySettings, RecorderSettings
 from recorder.store import Store, StoreSettings
 from recorder.tap import TapForm, TapRow, TapTable
@@ -42,6 +44,7 @@ __all__ = [
     "DeliverySettings",
     "Exhausted",
     "ExitCode",
+    "ExportFormat",
     "FileKeyService",
     "FileSigner",
     "Finding",
@@ -67,7 +70,10 @@ __all__ = [
     "RecordingOpened",
     "RecordingStarted",
     "RemoteError",
+    "Rendering",
     "Signer",
+    "Span",
+    "StatedGap",
     "Store",
     "StoreSettings",
     "TapForm",
@@ -81,9 +87,12 @@ __all__ = [
     "Verification",
     "VerifiedTrack",
     "WrappedKey",
+    "export_recording",
     "load_public_key",
     "manifest_keys",
     "open_contact",
+    "recorded_span",
+    "stated_gaps",
     "verify_contact",
     "verify_instance",
 ]

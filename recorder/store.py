@@ -83,7 +83,7 @@ class Store:
     def object_keys(self, prefix: str = "") -> Iterator[str]:
         """Object keys below a prefix that is a whole path."""
         try:
-            for batch in cast("Any", obstore.list)(self._store, prefix or None):
+            for batch in cast("Any", obstore).list(self._store, prefix or None):
                 yield from (each["path"] for each in batch)
         except (BaseError, OSError) as error:
             raise _unavailable(error) from error
