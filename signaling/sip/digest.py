@@ -105,13 +105,14 @@ class Challenger:
         """Nonces made up to then were forgotten with their counts, and are stale."""
         self.replays = 0
 
-    def challenges(self, now: float, *, stale: bool = False) -> list[str]:
+    def challenges(self, now: float, *, stale: bool = False, md5_only: bool = False) -> list[str]:
         """Values of WWW-Authenticate, the strongest first (RFC 8760 §2.4)."""
         nonce = self._make_nonce(now)
         suffix = ", stale=true" if stale else ""
         return [
             f'Digest realm={quote(self.realm)}, nonce="{nonce}", algorithm={algorithm}, qop="auth"{suffix}'
             for algorithm in self._algorithms
+            if algorithm == "MD5" or not md5_only
         ]
 
     def claim(self, values: list[str]) -> Authorization | None:

@@ -65,6 +65,8 @@ class UserAgentSettings:
     """Smallest session interval that we take (RFC 4028 §5); below it: 422."""
     retry_after_seconds: int = 10
     digest_algorithms: tuple[Literal["SHA-256", "MD5"], ...] = ("SHA-256", "MD5")
+    md5_only_products: tuple[str, ...] = ("baresip v0.", "baresip v1.")
+    """Beginnings of User-Agent that give up at a challenge with SHA-256, even beside one with MD5."""
     nonce_seconds: float = 60.0
     nonces_max: int = 10_000
 

@@ -326,7 +326,9 @@ class UserAgent:
             claim, found[1] if found else None, request.method, request.uri, request.body, now
         )
         if verdict in {"none", "stale"}:
-            challenges = self._challenger.challenges(now, stale=verdict == "stale")
+            products = self._core.settings.md5_only_products
+            md5_only = (request.get("User-Agent") or "").startswith(products)
+            challenges = self._challenger.challenges(now, stale=verdict == "stale", md5_only=md5_only)
             headers = tuple(("WWW-Authenticate", challenge) for challenge in challenges)
             self._core.respond(transaction, 401, now, headers=headers)
             return None
