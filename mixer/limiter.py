@@ -36,13 +36,14 @@ class Limiter:
             self._turn_down(rate, sums, rows, np.unique(np.concatenate([slots, loud, fading])), copies)
 
     def _turn_down(self, rate: Rate, sums: Pcm, rows: Rows, slots: Rows, copies: int) -> None:
-        before = self.gain[rows[slots]]
-        wanted = np.minimum(1, THRESHOLD / np.maximum(np.abs(sums[slots]).max(axis=1), 1))
+        before, sound = self.gain[rows[slots]], sums[slots]
+        wanted = np.minimum(1, THRESHOLD / np.maximum(np.abs(sound).max(axis=1), 1))
         limited = np.minimum(wanted, before * _RELEASE)
         after = np.where(slots < copies, 1, np.minimum(limited, 1)).astype(np.float32)
         ramp = np.where((after < before)[:, None], self._attack[rate], self._release[rate])
-        gains = before[:, None] + (after - before)[:, None] * ramp
-        sums[slots] = _bend(sums[slots] * gains.astype(np.float32, copy=False))
+        sound *= (before[:, None] + (after - before)[:, None] * ramp).astype(np.float32, copy=False)
+        _bend(sound)
+        sums[slots] = sound
         self.gain[rows[slots]] = after
 
 
@@ -53,11 +54,13 @@ def _loud(sums: Pcm) -> Rows:
     return np.flatnonzero((sums.max(axis=1) > THRESHOLD) | (sums.min(axis=1) < -THRESHOLD))
 
 
-def _bend(loud: Pcm) -> Pcm:
-    """Leave what lies within the threshold; bend what lies above it smoothly, so that it never reaches full scale."""
-    excess = np.maximum(np.abs(loud) - np.float32(THRESHOLD), 0)
-    bent = np.float32(THRESHOLD) + np.float32(_HEADROOM) * np.tanh(excess / np.float32(_HEADROOM))
-    return np.where(excess > 0, np.copysign(bent, loud), loud)
+def _bend(sound: Pcm) -> None:
+    """Leave what lies within the threshold; bend what lies above it smoothly, so that it never exceeds full scale."""
+    above = np.abs(sound) > THRESHOLD
+    if above.any():
+        loud = sound[above]
+        excess = (np.abs(loud) - np.float32(THRESHOLD)) / np.float32(_HEADROOM)
+        sound[above] = np.copysign(np.float32(THRESHOLD) + np.float32(_HEADROOM) * np.tanh(excess), loud)
 
 
 def _attack_ramp(rate: Rate) -> Pcm:

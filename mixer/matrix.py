@@ -231,13 +231,16 @@ class Matrix:
         return Plan(order, copies, batches, fades, self._without_padding(order), self._without_padding(speakers))
 
     def _fades(self, order: Rows) -> Iterator[Fade]:
-        slots = {int(row): slot for slot, row in enumerate(order)} if self._fading else {}
+        slots = np.full(self.silence_row + 1, -1)
+        slots[order] = np.arange(order.size)
         for row, terms in self._fading.items():
-            if row in slots:
-                yield Fade(slots[row], np.array(terms.speakers, np.intp), np.array(terms.gains, np.float32))
+            if slots[row] >= 0:
+                yield Fade(int(slots[row]), np.array(terms.speakers, np.intp), np.array(terms.gains, np.float32))
 
     def _without_padding(self, rows: Rows) -> Rows:
-        return np.setdiff1d(rows, np.array([self.silence_row]))
+        named = np.zeros(self.silence_row + 1, np.bool_)
+        named[rows] = True
+        return np.flatnonzero(named[:-1])
 
 
 def _joined(tables: Iterable[Rows]) -> Rows:
