@@ -26,7 +26,13 @@ class Metrics:
     def __init__(self, version: str) -> None:
         registry = self._registry = CollectorRegistry(auto_describe=True)
         Info("koppel_build", "The running program.", registry=registry).info({"version": version})
+        self._describe_calls(registry)
+        self._describe_media(registry)
+        self._describe_signalling(registry)
+        self._describe_recording(registry)
+        self.alarms = Gauge("koppel_alarms", "1 while an alarm is raised.", ["alarm"], registry=registry)
 
+    def _describe_calls(self, registry: CollectorRegistry) -> None:
         self.legs = Gauge("koppel_legs", "Open media legs.", ["kind"], registry=registry)
         self.contacts = Gauge("koppel_contacts", "Contacts at present.", ["state"], registry=registry)
         self.contacts_ended = Counter(
@@ -41,6 +47,7 @@ class Metrics:
         )
         self.agents = Gauge("koppel_agents", "Agents that are logged in.", ["state"], registry=registry)
 
+    def _describe_media(self, registry: CollectorRegistry) -> None:
         self.tick_lateness = Histogram(
             "koppel_tick_lateness_seconds", "How late ticks began.", buckets=TICK_BUCKETS, registry=registry
         )
@@ -59,6 +66,7 @@ class Metrics:
             "koppel_frames_concealed", "Frames of 20 ms that were made up for lost ones.", registry=registry
         )
 
+    def _describe_signalling(self, registry: CollectorRegistry) -> None:
         self.sip_requests = Counter("koppel_sip_requests", "SIP requests received.", ["method"], registry=registry)
         self.sip_refused = Counter(
             "koppel_sip_refused", "SIP messages refused or dropped, by reason.", ["reason"], registry=registry
@@ -68,6 +76,7 @@ class Metrics:
             "koppel_softphone_refused", "Softphone requests refused, by reason.", ["reason"], registry=registry
         )
 
+    def _describe_recording(self, registry: CollectorRegistry) -> None:
         self.recording_durable = Histogram(
             "koppel_recording_durable_seconds",
             "From the last tick of a chunk until it is durable.",
@@ -93,7 +102,6 @@ class Metrics:
         self.database_waiting = Gauge(
             "koppel_database_writes_waiting", "Records that are not in the database yet.", registry=registry
         )
-        self.alarms = Gauge("koppel_alarms", "1 while an alarm is raised.", ["alarm"], registry=registry)
 
     def exposition(self) -> bytes:
         """Everything in Prometheus' text format."""
