@@ -91,15 +91,18 @@ class KeyRing:
     def load(self, stored: Iterable[WrappedKey]) -> None:
         """Unwrap stored keys; raises `LocalError` where the instance key is not the one that wrapped them."""
         for key in stored:
-            self._add(key, self._unwrap(key))
+            if key.key_id not in self._data:
+                self._add(key, self._unwrap(key))
 
     def missing(self, wall: float) -> tuple[WrappedKey, ...]:
         """Make the keys that sealing at this time needs and the ring has not; to be stored before they are used."""
         made: list[WrappedKey] = []
         if self._search is None:
             made.append(self._make("search", wall))
-        if self._newest is None or not 0 <= wall - self._newest.created_at < self._period_seconds:
-            made.append(self._make("data", wall))
+        # Within a period also backwards: a clock that was set right must not make a key for every contact.
+        if self._newest is None or abs(wall - self._newest.created_at) >= self._period_seconds:
+            self._newest = self._make("data", wall)
+            made.append(self._newest)
         return tuple(made)
 
     def seal(self, text: str | bytes, place: Place) -> bytes:
