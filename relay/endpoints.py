@@ -29,6 +29,10 @@ class Endpoints:
         self._stale = True
         return before
 
+    def owner(self, key: int) -> int:
+        """The leg that an endpoint speaks for, or `UNKNOWN`."""
+        return self._legs.get(key, UNKNOWN)
+
     def remove(self, key: int, leg: int) -> None:
         """Forget an endpoint, unless it speaks for another leg by now."""
         if self._legs.get(key) == leg:

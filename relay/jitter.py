@@ -2,11 +2,11 @@
 
 A buffer is a ring of 20 ms slots addressed by RTP timestamp, so a packet has one place however often and in whatever
 order it comes: nothing plays twice, and playout never goes back. This module keeps positions and which half slots
-(10 ms) are filled; the payloads themselves lie in `relay.rings` (G.711) and `relay.opus_leg`.
+(10 ms) are filled; the payloads themselves lie in `relay.rings` (G.711) and `relay.opus_stream`.
 
-Depth. A packet's *slack* is how long before its tick it came. Playout begins `start_depth_slots` behind the newest packet.
-A packet that missed its tick moves playout back, but only over slots that were empty anyway (what was concealed then
-becomes delay), and only when lateness recurs: one stray packet is merely late. When the least slack of the last
+Depth. A packet's *slack* is how long before its tick it came. Playout begins `start_depth_slots` behind the newest
+packet. A packet that missed its tick moves playout back, but only over slots that were empty anyway (what was concealed
+then becomes delay), and only when lateness recurs: one stray packet is merely late. When the least slack of the last
 seconds is more than a slot, the tick skips one, in silence where it can. After a pause playout begins anew.
 """
 
@@ -23,6 +23,7 @@ from relay.packets import Rows
 FULL: Final = 0x0101
 """Both halves of a slot, as one word."""
 TICK_MS: Final = 20.0
+_SLOT_MASK: Final = 0x0FFFFFFF
 _WINDOW_TICKS: Final = 25
 _WINDOWS: Final = 16
 _WINDOWS_SHORT: Final = 2
@@ -72,7 +73,7 @@ class JitterBuffers:
         self.timestamp = np.zeros(legs_max, np.uint32)
         """RTP timestamp of the next slot to play."""
         self.slot = np.zeros(legs_max, np.int32)
-        """Number of the next slot to play; grows for ever (mod 2^30)."""
+        """Number of the next slot to play; grows for ever (modulo 2^28)."""
         self.missed = np.zeros(legs_max, np.int32)
         """Empty slots since the last one that played."""
         self.late = np.zeros(legs_max, np.int64)
@@ -141,15 +142,14 @@ class JitterBuffers:
         self._mark(legs, first, halves)
         return Placement(kept, (self.slot[legs] << 1) + first, halves)
 
-    def take(self, legs: Rows) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-        """The slots that play in this tick, and which of them are whole; playout moves on."""
-        slots = self.slot[legs]
-        places = slots & self.mask
-        whole = self._full[legs, places] == FULL
+    def take(self, legs: Rows) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
+        """The slots that play in this tick, and how each is filled: `FULL`, 0, or one half; playout moves on."""
+        places = self.slot[legs] & self.mask
+        filled = self._full[legs, places]
         self._full[legs, places] = 0
-        self._advance(legs, 1)
-        self.missed[legs] = np.where(whole, 0, self.missed[legs] + 1)
-        return places, whole
+        self._advance(legs)
+        self.missed[legs] = np.where(filled == FULL, 0, self.missed[legs] + 1)
+        return places, filled
 
     def may_skip(self, leg: int) -> bool:
         """Whether a leg's excess has waited long enough to be skipped even in sound."""
@@ -157,12 +157,11 @@ class JitterBuffers:
 
     def skip(self, leg: int) -> tuple[int, bool]:
         """Take one more slot in the same tick: its place, and whether it is whole."""
-        row = np.array([leg], np.intp)
-        places, whole = self.take(row)
+        places, filled = self.take(np.array([leg], np.intp))
         self.skips[leg] -= 1
         self._skip_at[leg] = self._ticks
         self._shift_slack(leg, -TICK_MS)
-        return int(places[0]), bool(whole[0])
+        return int(places[0]), int(filled[0]) == FULL
 
     def end_tick(self, legs: Rows) -> None:
         """Let scores fade; twice a second, decide which buffers are deeper than their slack asks for."""
@@ -261,9 +260,9 @@ class JitterBuffers:
         if not added.all():
             np.add.at(self.duplicates, legs[~added], 1)
 
-    def _advance(self, legs: Rows, slots: int) -> None:
-        self.slot[legs] = (self.slot[legs] + slots) & 0x3FFFFFFF
-        self.timestamp[legs] += (self.clock[legs] * slots).astype(np.uint32)
+    def _advance(self, legs: Rows) -> None:
+        self.slot[legs] = (self.slot[legs] + 1) & _SLOT_MASK
+        self.timestamp[legs] += self.clock[legs].astype(np.uint32)
 
     def _move(self, leg: int, by: int) -> None:
         self.timestamp[leg] = (int(self.timestamp[leg]) + by) & 0xFFFFFFFF

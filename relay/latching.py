@@ -1,21 +1,23 @@
 """Symmetric RTP that cannot be stolen: a stranger's packet finds its leg by authentication, never by address alone.
 
 A packet from an unknown address is tried against the keys of legs on that socket that have not been heard yet, or not
-for a second (an address translator changed its mind). Only what authenticates makes its source the leg's address. Trials
-cost a microsecond each, so they are rationed by tick, and a source that failed is not tried again for a while.
+for a second (an address translator changed its mind). Only what authenticates makes its source the leg's address.
+Trials cost a microsecond each, so they are rationed by tick, and a source that failed is not tried again for a while.
 
-Plain RTP has nothing to authenticate. Its leg accepts the address that signalling named, and, until something was heard,
-one other port of the same host (an address translator in front of an honest peer); this is why plain trunks are only
-for those whom the operator names.
+Plain RTP has nothing to authenticate. Its leg accepts the address that signalling named, and, until something was
+heard there, one other port of the same host (an address translator in front of an honest peer): this is why plain
+trunks are only for those whom the operator names.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from relay.endpoints import UNKNOWN, Endpoints
 from relay.legs import Leg, LegTable
-from relay.packets import PacketTable, endpoint_address, endpoint_key, endpoint_socket
+from relay.packets import PacketTable, Rows, endpoint_address, endpoint_key, endpoint_socket
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class LatchSettings:
     """Keys tried in a tick, over all strangers."""
     trials_per_packet_max: int = 64
     """Keys tried for one packet; the next packet goes on where this one stopped."""
+    sources_per_tick_max: int = 64
+    """Strangers of whom one packet is looked at, those that signalling named first."""
     retry_seconds: float = 0.1
     """How soon a source that failed is tried again."""
     sources_max: int = 4096
@@ -58,12 +62,22 @@ class Latching:
         self._trials_left = 0
         self._next = 0
 
-    def begin_tick(self) -> None:
-        """Ration anew."""
+    def adopt(self, table: PacketTable, rows: Rows, now: float) -> list[tuple[int, Leg]]:
+        """Try strangers' RTP packets, one of each source; those that found their leg hold the plain packet now."""
+        endpoints, first = np.unique(table.endpoint[rows], return_index=True)
+        named = {endpoint_key(leg.socket, leg.named) for leg in self._legs if leg.named is not None}
+        order = sorted(range(endpoints.size), key=lambda i: int(endpoints[i]) not in named)
         self._trials_left = self._settings.trials_per_tick_max
+        adopted: list[tuple[int, Leg]] = []
+        for i in order[: self._settings.sources_per_tick_max]:
+            row = int(rows[first[i]])
+            leg = self._find(table, row, now)
+            if leg is not None:
+                adopted.append((row, leg))
+        self.counters.rationed += max(0, len(order) - self._settings.sources_per_tick_max)
+        return adopted
 
-    def adopt(self, table: PacketTable, row: int, now: float) -> Leg | None:
-        """The leg that a stranger's RTP packet belongs to; the row then holds the plain packet."""
+    def _find(self, table: PacketTable, row: int, now: float) -> Leg | None:
         endpoint, ssrc = int(table.endpoint[row]), int(table.header["ssrc"][row])
         if self._trials_left <= 0 or self._failed.get(endpoint, -1.0) > now:
             self.counters.rationed += 1
@@ -89,6 +103,17 @@ class Latching:
         leg.endpoint = endpoint
         self._legs.remote[leg.row] = endpoint
 
+    def trust(self, leg: Leg, endpoint: int) -> None:
+        """An endpoint that ICE or, for plain RTP, signalling vouches for; plain RTP takes none from another leg."""
+        owner = self._endpoints.owner(endpoint)
+        if leg.inbound is not None or owner in {UNKNOWN, leg.row}:
+            self.latch(leg, endpoint)
+
+    def forget(self, leg: Leg) -> None:
+        """A leg closes."""
+        for endpoint in (leg.endpoint, leg.report_endpoint):
+            self._endpoints.remove(endpoint, leg.row)
+
     def _try(self, leg: Leg, packet: bytes) -> bytes | None:
         self._trials_left -= 1
         self.counters.trials += 1
@@ -104,14 +129,14 @@ class Latching:
         self._next = (self._next + 1) % len(eligible)
         eligible = eligible[self._next :] + eligible[: self._next]
         named = endpoint_address(endpoint)
-        eligible.sort(key=lambda leg: leg.opened.remote != named and self._legs.ssrc[leg.row] != ssrc)
+        eligible.sort(key=lambda leg: leg.named != named and self._legs.ssrc[leg.row] != ssrc)
         return eligible[: min(self._trials_left, self._settings.trials_per_packet_max)]
 
     def _may_move(self, leg: Leg, endpoint: int, now: float) -> bool:
         if not leg.opened.latch:
             return False
         if leg.inbound is None:
-            named = leg.opened.remote
+            named = leg.named
             return leg.endpoint == 0 and named is not None and named[0] == endpoint_address(endpoint)[0]
         return now - float(self._legs.heard[leg.row]) >= self._settings.silent_seconds
 
@@ -125,4 +150,4 @@ def opening_endpoints(leg: Leg) -> list[int]:
     """The endpoints that a leg accepts without trial: those that ICE or, for plain RTP, signalling vouches for."""
     opened = leg.opened
     trusted = not opened.latch or leg.inbound is None
-    return [endpoint_key(leg.socket, opened.remote)] if trusted and opened.remote is not None else []
+    return [endpoint_key(leg.socket, leg.named)] if trusted and leg.named is not None else []

@@ -11,7 +11,7 @@ import numpy as np
 from relay.codecs.opus import OpusEncoder
 from relay.dtmf import EventReceiver
 from relay.errors import Exhausted
-from relay.media import LegId, OpenLeg
+from relay.media import Address, LegId, OpenLeg
 from relay.opus_stream import OpusStream
 from relay.packets import Rows
 from relay.srtp import SrtpContext
@@ -45,8 +45,10 @@ class Leg:
     """Key of where its RTCP goes, if not multiplexed; 0: where its RTP goes."""
     ssrcs: frozenset[int] = frozenset()
     """SSRCs that it left."""
+    named: Address | None = None
+    """The remote address that signalling or ICE named last."""
+    opened_at: float = 0.0
     silence_said: bool = False
-    tracks: int = 0
     last_report: tuple[int, float] = (0, 0.0)
     """Middle NTP of the peer's last sender report, and when it came."""
     round_trip_ms: float | None = None
@@ -69,6 +71,7 @@ class LegTable:
         self.open = np.zeros(legs_max, np.bool_)
         self.active = np.zeros(legs_max, np.bool_)
         """In a conference or with a track: only then are its packets decoded."""
+        self.active_since = np.zeros(legs_max, np.float64)
         self.encoding = np.zeros(legs_max, np.uint8)
         self.payload_type = np.zeros(legs_max, np.uint8)
         self.event_type = np.full(legs_max, NO_EVENTS, np.uint8)

@@ -84,6 +84,15 @@ class MoveLeg:
 
 
 @dataclass(frozen=True, slots=True)
+class RekeyLeg:
+    """Offer/answer changed the SRTP keys; SSRCs keep their roll-over counters (RFC 3711 §3.3.1)."""
+
+    leg_id: LegId
+    receive_key: SrtpKey
+    send_key: SrtpKey
+
+
+@dataclass(frozen=True, slots=True)
 class CloseLeg:
     """Close a leg, send RTCP BYE, return its row; answered by `LegClosed`."""
 
@@ -101,10 +110,13 @@ class Gain:
 
 @dataclass(frozen=True, slots=True)
 class SetCrosspoints:
-    """Replace the whole matrix of a conference; gains ramp over one frame. An empty one closes the conference."""
+    """Replace the whole matrix of a conference; gains ramp over one frame. Without legs it closes the conference."""
 
     conference_id: ConferenceId
     gains: tuple[Gain, ...]
+    members: tuple[LegId, ...] = ()
+    """Legs that take part even if they hear nobody (an agent whose customer is on hold): they are sent silence, since
+    a telephone that gets no packets hangs up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +166,16 @@ class CloseRecording:
 
 
 MediaCommand = (
-    OpenLeg | MoveLeg | CloseLeg | SetCrosspoints | OpenRecording | OpenTrack | SetGate | CloseTrack | CloseRecording
+    OpenLeg
+    | MoveLeg
+    | RekeyLeg
+    | CloseLeg
+    | SetCrosspoints
+    | OpenRecording
+    | OpenTrack
+    | SetGate
+    | CloseTrack
+    | CloseRecording
 )
 
 

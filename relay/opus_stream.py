@@ -55,8 +55,8 @@ class OpusStream:
                 return self._real(out)
             if payload is not None:
                 self._packets[half] = payload  # not 20 ms long: the halves sort it out
-        whole = all([self._take_half(half + k, out[k * HALF_SAMPLES : (k + 1) * HALF_SAMPLES]) for k in (0, 1)])
-        return self._real(out) if whole else self._made_up(out)
+        first, second = (self._take_half(half + k, out[k * HALF_SAMPLES : (k + 1) * HALF_SAMPLES]) for k in (0, 1))
+        return self._real(out) if first and second else self._made_up(out)
 
     @property
     def silent(self) -> bool:

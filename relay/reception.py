@@ -64,8 +64,12 @@ class Reception:
         timestamps: NDArray[np.uint32],
         arrivals: NDArray[np.float64],
         clock: NDArray[np.int32],
+        timed: NDArray[np.bool_],
     ) -> None:
-        """Count a batch in order of arrival; `clock` is RTP clock ticks in 20 ms."""
+        """Count a batch in order of arrival.
+
+        `clock` is RTP clock ticks in 20 ms; what is not `timed` (telephone events keep one timestamp) tells no jitter.
+        """
         np.add.at(self.received, legs, 1)
         offset = (sequences - self._highest[legs].astype(np.uint16)).view(np.int16)
         unusual = ~self._started[legs] | (offset > DROPOUT_MAX) | (offset < -MISORDER_MAX)
@@ -77,11 +81,14 @@ class Reception:
                 ]
             )
             legs, sequences = legs[counted], sequences[counted]
-            timestamps, arrivals, clock = timestamps[counted], arrivals[counted], clock[counted]
+            timestamps, arrivals, clock, timed = timestamps[counted], arrivals[counted], clock[counted], timed[counted]
             offset = (sequences - self._highest[legs].astype(np.uint16)).view(np.int16)
         np.add.at(self._received_since, legs, 1)
         np.maximum.at(self._highest, legs, self._highest[legs] + offset)
-        self._measure_jitter(legs, timestamps, arrivals, clock)
+        if timed.all():
+            self._measure_jitter(legs, timestamps, arrivals, clock)
+        else:
+            self._measure_jitter(legs[timed], timestamps[timed], arrivals[timed], clock[timed])
 
     def lost(self, leg: int) -> int:
         """Packets that were sent and never came; a negative count (duplicates, RFC 3550 A.3) is none."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import importlib
 import socket
 import struct
@@ -106,7 +107,8 @@ class _Driver(Protocol):
 class _Batched:
     """`recvmmsg` and `sendmmsg`."""
 
-    def __init__(self, ffi: Any, library: Any, batch_max: int) -> None:
+    def __init__(self, batch_max: int) -> None:
+        ffi, library = _system_calls()
         self._ffi = ffi
         self._library = library
         self._batch_max = batch_max
@@ -148,7 +150,7 @@ class _Batched:
     def _messages_of(self, table: PacketTable) -> _Messages:
         messages = self._messages.get(id(table))
         if messages is None:
-            messages = self._messages[id(table)] = _Messages(table, self._ffi)
+            messages = self._messages[id(table)] = _Messages(table)
         return messages
 
 
@@ -173,7 +175,7 @@ class _Messages:
         }
     )
 
-    def __init__(self, table: PacketTable, ffi: Any) -> None:
+    def __init__(self, table: PacketTable) -> None:
         rows = table.rows
         self._table = table  # its memory is pointed at
         self._headers = np.zeros(rows, self.HEADER)
@@ -187,9 +189,9 @@ class _Messages:
         self._headers["iov"] = self._vectors.ctypes.data + row * np.uint64(16)
         self._headers["iovlen"] = 1
         self._controls = self._control.ctypes.data + row * np.uint64(_CONTROL_BYTES)
-        self._base: Any = ffi.cast("char *", self._headers.ctypes.data)
+        self._base: Any = _system_calls()[0].cast("char *", self._headers.ctypes.data)
 
-    def pointer(self, row: int) -> Any:
+    def pointer(self, row: int) -> object:
         """The address of a row's `mmsghdr`."""
         return self._base + self.HEADER.itemsize * row
 
@@ -254,10 +256,15 @@ def _driver(batch_max: int) -> _Driver:
     """The batched calls, where the system has them and lays structures out as we do."""
     if not sys.platform.startswith("linux") or struct.calcsize("P") != 8:
         return _Portable()
+    return _Batched(batch_max) if hasattr(_system_calls()[1], "recvmmsg") else _Portable()
+
+
+@functools.cache
+def _system_calls() -> tuple[Any, Any]:
+    """The foreign function interface, and the C library of this process."""
     ffi: Any = importlib.import_module("cffi").FFI()
     ffi.cdef("int recvmmsg(int, void *, unsigned int, int, void *); int sendmmsg(int, void *, unsigned int, int);")
-    library = ffi.dlopen(None)
-    return _Batched(ffi, library, batch_max) if hasattr(library, "recvmmsg") else _Portable()
+    return ffi, ffi.dlopen(None)
 
 
 def _open_sockets(settings: SocketSettings) -> list[socket.socket]:

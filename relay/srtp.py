@@ -32,11 +32,14 @@ REPLAY_WINDOW: Final = 1024
 SSRCS_MAX: Final = 64
 """SSRCs that one inbound context knows: each costs memory, and forgetting one would let its packets be replayed."""
 
+_SRTP: Any = pylibsrtp
+"""The library as it is: its types say little, and what is private in it is looked up with care."""
+
 _PROFILES: Final[dict[SrtpSuite, int]] = {
-    "AES_CM_128_HMAC_SHA1_80": pylibsrtp.Policy.SRTP_PROFILE_AES128_CM_SHA1_80,
-    "AES_CM_128_HMAC_SHA1_32": pylibsrtp.Policy.SRTP_PROFILE_AES128_CM_SHA1_32,
-    "AEAD_AES_128_GCM": pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_128_GCM,
-    "AEAD_AES_256_GCM": pylibsrtp.Policy.SRTP_PROFILE_AEAD_AES_256_GCM,
+    "AES_CM_128_HMAC_SHA1_80": _SRTP.Policy.SRTP_PROFILE_AES128_CM_SHA1_80,
+    "AES_CM_128_HMAC_SHA1_32": _SRTP.Policy.SRTP_PROFILE_AES128_CM_SHA1_32,
+    "AEAD_AES_128_GCM": _SRTP.Policy.SRTP_PROFILE_AEAD_AES_128_GCM,
+    "AEAD_AES_256_GCM": _SRTP.Policy.SRTP_PROFILE_AEAD_AES_256_GCM,
 }
 """Under `_32` libsrtp keeps the 80-bit tag for SRTCP, as RFC 3711 §5.2 has it."""
 
@@ -48,7 +51,7 @@ class SrtpContext:
 
     def __init__(self, key: SrtpKey, *, inbound: bool) -> None:
         self._inbound = inbound
-        self._session = pylibsrtp.Session(_policy(key, inbound=inbound))
+        self._session: Any = _SRTP.Session(_policy(key, inbound=inbound))
         self.handle: Any = self._session._srtp[0] if _BINDING else self._session  # noqa: SLF001
         """What `RowCrypto` takes."""
 
@@ -116,21 +119,21 @@ class RowCrypto:
         return OK
 
 
-def _policy(key: SrtpKey, *, inbound: bool) -> pylibsrtp.Policy:
-    ssrcs = pylibsrtp.Policy.SSRC_ANY_INBOUND if inbound else pylibsrtp.Policy.SSRC_ANY_OUTBOUND
+def _policy(key: SrtpKey, *, inbound: bool) -> Any:  # noqa: ANN401 - as `_SRTP`
+    ssrcs = _SRTP.Policy.SSRC_ANY_INBOUND if inbound else _SRTP.Policy.SSRC_ANY_OUTBOUND
     try:
-        policy = pylibsrtp.Policy(key=key.master, ssrc_type=ssrcs, srtp_profile=_PROFILES[key.suite])
+        policy = _SRTP.Policy(key=key.master, ssrc_type=ssrcs, srtp_profile=_PROFILES[key.suite])
     except (KeyError, ValueError) as error:
         raise RemoteError(f"no SRTP key of suite {key.suite}") from error
     policy.window_size = REPLAY_WINDOW
     return policy
 
 
-def _binding() -> Any:
+def _binding() -> Any:  # noqa: ANN401 - a module without types
     """The private names that in-place work needs, or None."""
     try:
         binding = importlib.import_module("pylibsrtp._binding")
-        session = pylibsrtp.Session()
+        session = _SRTP.Session()
         needed = (binding.ffi.cast, binding.lib.srtp_protect, binding.lib.srtp_unprotect, session._srtp[0])  # noqa: SLF001
     except (ImportError, AttributeError, TypeError):
         _log.warning("pylibsrtp's binding has changed: SRTP runs through its public methods, a microsecond dearer")
@@ -151,7 +154,7 @@ def _update_function() -> Callable[[int, int], int] | None:
     return update
 
 
-def _address(pointer: Any) -> int:
+def _address(pointer: object) -> int:
     return int(_BINDING.ffi.cast("uintptr_t", pointer))
 
 
