@@ -7,6 +7,8 @@ method of the exchange.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
@@ -52,6 +54,33 @@ class Keeper(Protocol):
         ...
 
 
+class MediaInbox:
+    """Brings the plane's events from the tick's thread to the control loop, in order and within a limit."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, events_max: int) -> None:
+        self.deliver: Callable[[list[MediaEvent]], None] = lambda _: None
+        """Takes the events on the control loop; set once there is somebody to take them."""
+        self.dropped = 0
+        """Events that found the inbox full: the control loop is stuck."""
+        self._loop = loop
+        self._events_max = events_max
+        self._events: deque[MediaEvent] = deque()
+
+    def put(self, events: list[MediaEvent]) -> None:
+        """From the tick's thread, once a tick; never blocks."""
+        if len(self._events) + len(events) > self._events_max:
+            self.dropped += len(events)
+            return
+        self._events.extend(events)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: the relay is at its very end
+            self._loop.call_soon_threadsafe(self._take)
+
+    def _take(self) -> None:
+        events = [self._events.popleft() for _ in range(len(self._events))]
+        if events:
+            self.deliver(events)
+
+
 class Control:
     """The shell of one exchange; also the `SoftphoneService` of the WebSocket endpoint."""
 
@@ -60,7 +89,6 @@ class Control:
         exchange: Exchange,
         *,
         submit: Callable[[Step], None],
-        transmit_sip: Callable[[], None],
         authenticate: Authenticate,
         keeper: Keeper,
         ice_servers: tuple[m.IceServer, ...] = (),
@@ -68,8 +96,9 @@ class Control:
         self.exchange = exchange
         self.transports: SoftphoneTransports | None = None
         """Set once, before the first softphone comes: the transports call back into this object."""
+        self.transmit_sip: Callable[[], None] = lambda: None
+        """Sends what the user agent has to send; set once there are sockets."""
         self._submit = submit
-        self._transmit_sip = transmit_sip
         self._authenticate = authenticate
         self._keeper = keeper
         self._ice_servers = ice_servers
@@ -202,7 +231,7 @@ class Control:
         """Carry out what the exchange wants, and see when it wants to be called again."""
         for effect in self.exchange.effects():
             self._carry_out(effect)
-        self._transmit_sip()
+        self.transmit_sip()
         if self.exchange.contacts.all:
             self._idle.clear()
         else:

@@ -98,6 +98,13 @@ class DataDirectory:
             write_secret_file(self.admin_token_file, secrets.token_urlsafe(32).encode())
         return read_secret_file(self.admin_token_file).decode().strip()
 
+    def records_key(self) -> bytes:
+        """The 32 bytes that wrap the keys of contact records, made at the first call."""
+        file = self.keys / "records.key"
+        if not file.exists():
+            _write_once(file, secrets.token_bytes(32))
+        return read_secret_file(file)
+
     @contextmanager
     def lock(self) -> Generator[None]:
         """Hold the folder for this process; the system lets go of it however the process ends."""

@@ -1,112 +1,155 @@
-"""The numbers that the relay tells Prometheus: names, units, labels, and what each means.
+"""The numbers that a relay tells Prometheus, read from its parts whenever somebody asks for them.
 
-One `Metrics` belongs to one relay and has a registry of its own, so that tests and several relays in one process do not
-meet. Labels take only values from short lists of our own (reasons, states, names from the configuration): a peer cannot
-make a new time series.
+A scrape costs the parts nothing between two scrapes. Labels take only values from short lists of our own (reasons,
+states, names from the configuration): a peer cannot make a new time series.
 """
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, disable_created_metrics
-from prometheus_client.exposition import generate_latest
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 
-disable_created_metrics()  # type: ignore[no-untyped-call]  # a series of creation times for each counter tells nobody anything
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
 
-__all__ = ["Metrics"]
+from recorder.worker import Recorder
+from relay.control import MediaInbox
+from relay.exchange import Exchange
+from relay.keeper import Keeper
+from relay.plane import Plane
+from relay.softphone_leg import SoftphoneTransports
+from relay.ticker import Spread, Ticker
+from signaling.database_writer import DatabaseWriter
+from signaling.sip.socket import SipSockets
+from signaling.sip.user_agent import UserAgent
+from signaling.softphone.socket import SoftphoneSocket
 
-TICK_BUCKETS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.04, 0.1, 0.5)
-DURABLE_BUCKETS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 2.0, 5.0)
-DELIVERY_BUCKETS = (0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 1_800, 3_600, 21_600)
-WAITING_BUCKETS = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_800)
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+"""Of what `Metrics.exposition` gives."""
+
+_NOT_DROPS = {"received", "legs", "conferences", "tracks", "steps_waiting", "missed_ticks", "skipped_ticks"}
+"""What the plane counts beside drops."""
 
 
-class Metrics:
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The parts of a running relay, as far as they have something to count."""
+
+    version: str
+    exchange: Exchange
+    plane: Plane
+    ticker: Ticker
+    inbox: MediaInbox
+    recorder: Recorder
+    keeper: Keeper
+    writer: DatabaseWriter
+    transports: SoftphoneTransports
+    softphones: SoftphoneSocket
+    agent: UserAgent
+    sip: SipSockets
+
+
+class Metrics(Collector):
     """All metrics of one relay."""
 
-    def __init__(self, version: str) -> None:
-        registry = self._registry = CollectorRegistry(auto_describe=True)
-        Info("koppel_build", "The running program.", registry=registry).info({"version": version})
-        self._describe_calls(registry)
-        self._describe_media(registry)
-        self._describe_signalling(registry)
-        self._describe_recording(registry)
-        self.alarms = Gauge("koppel_alarms", "1 while an alarm is raised.", ["alarm"], registry=registry)
-
-    def _describe_calls(self, registry: CollectorRegistry) -> None:
-        self.legs = Gauge("koppel_legs", "Open media legs.", ["kind"], registry=registry)
-        self.contacts = Gauge("koppel_contacts", "Contacts at present.", ["state"], registry=registry)
-        self.contacts_ended = Counter(
-            "koppel_contacts_ended",
-            "Contacts that ended, by whose doing: success, client, server, upstream, indeterminate.",
-            ["outcome"],
-            registry=registry,
-        )
-        self.queue_waiting = Gauge("koppel_queue_waiting", "Callers that wait.", ["queue"], registry=registry)
-        self.queue_seconds = Histogram(
-            "koppel_queue_seconds", "How long callers waited.", ["queue"], buckets=WAITING_BUCKETS, registry=registry
-        )
-        self.agents = Gauge("koppel_agents", "Agents that are logged in.", ["state"], registry=registry)
-
-    def _describe_media(self, registry: CollectorRegistry) -> None:
-        self.tick_lateness = Histogram(
-            "koppel_tick_lateness_seconds", "How late ticks began.", buckets=TICK_BUCKETS, registry=registry
-        )
-        self.tick_duration = Histogram(
-            "koppel_tick_duration_seconds", "How long ticks took.", buckets=TICK_BUCKETS, registry=registry
-        )
-        self.ticks_missed = Counter("koppel_ticks_missed", "Ticks that began 20 ms late or more.", registry=registry)
-        self.packets_received = Counter(
-            "koppel_packets_received", "Datagrams that came to media sockets.", registry=registry
-        )
-        self.packets_sent = Counter("koppel_packets_sent", "Datagrams that left media sockets.", registry=registry)
-        self.packets_dropped = Counter(
-            "koppel_packets_dropped", "Datagrams that were dropped, by reason.", ["reason"], registry=registry
-        )
-        self.frames_concealed = Counter(
-            "koppel_frames_concealed", "Frames of 20 ms that were made up for lost ones.", registry=registry
-        )
-
-    def _describe_signalling(self, registry: CollectorRegistry) -> None:
-        self.sip_requests = Counter("koppel_sip_requests", "SIP requests received.", ["method"], registry=registry)
-        self.sip_refused = Counter(
-            "koppel_sip_refused", "SIP messages refused or dropped, by reason.", ["reason"], registry=registry
-        )
-        self.log_ins = Counter("koppel_log_ins", "Log-ins of softphones.", ["outcome"], registry=registry)
-        self.softphone_refused = Counter(
-            "koppel_softphone_refused", "Softphone requests refused, by reason.", ["reason"], registry=registry
-        )
-
-    def _describe_recording(self, registry: CollectorRegistry) -> None:
-        self.recording_durable = Histogram(
-            "koppel_recording_durable_seconds",
-            "From the last tick of a chunk until it is durable.",
-            buckets=DURABLE_BUCKETS,
-            registry=registry,
-        )
-        self.recording_tracks = Gauge("koppel_recording_tracks", "Tracks being recorded.", registry=registry)
-        self.recording_gap_seconds = Counter(
-            "koppel_recording_gap_seconds", "Sound that was to be recorded and was not.", ["reason"], registry=registry
-        )
-        self.stage_bytes = Gauge("koppel_stage_bytes", "Size of the stage.", registry=registry)
-        self.deliveries = Counter(
-            "koppel_deliveries", "Contacts delivered to the store: stored, or tries that failed.", ["outcome"],
-            registry=registry,
-        )  # fmt: skip
-        self.deliveries_waiting = Gauge(
-            "koppel_deliveries_waiting", "Ended contacts that are not in the store yet.", registry=registry
-        )
-        self.delivery_seconds = Histogram(
-            "koppel_delivery_seconds", "From a contact's end until it is in the store.", buckets=DELIVERY_BUCKETS,
-            registry=registry,
-        )  # fmt: skip
-        self.database_waiting = Gauge(
-            "koppel_database_writes_waiting", "Records that are not in the database yet.", registry=registry
-        )
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
 
     def exposition(self) -> bytes:
         """Everything in Prometheus' text format."""
         return generate_latest(self._registry)
 
-    def catalogue(self) -> list[tuple[str, str, str]]:
-        """Name, type and meaning of every metric, for the documentation."""
-        return sorted((family.name, family.type, family.documentation) for family in self._registry.collect())
+    def health(self) -> Mapping[str, object]:
+        """Whether the relay does its work: ticks pass, recordings reach the disk, records the database."""
+        recording = self._parts.recorder.statistics()
+        problems = {
+            "the recorder cannot write its journal": recording.stage_failing,
+            "writes to the database were lost": self._parts.keeper.lost > 0,
+            "events of the plane were lost": self._parts.inbox.dropped > 0,
+        }
+        found = [problem for problem, is_there in problems.items() if is_there]
+        return {"ok": not found, "problems": found, "version": self._parts.version}
+
+    def collect(self) -> Iterable[Metric]:
+        """Read all parts once."""
+        for read in (self._calls, self._media, self._signalling, self._recording):
+            yield from read()
+
+    def _calls(self) -> Iterator[Metric]:
+        exchange, keeper = self._parts.exchange, self._parts.keeper
+        entries = exchange.contacts.all.values()
+        yield _gauge("koppel_build_info", "The running program.", {self._parts.version: 1.0}, "version")
+        stages = Counter(entry.contact.state.stage.value for entry in entries)
+        yield _gauge("koppel_contacts", "Contacts at present, by stage.", stages, "stage")
+        yield _counter("koppel_contacts_ended", "Contacts that ended, by whose doing.", keeper.outcomes, "outcome")
+        waiting = {name: exchange.queues.waiting(name) for name in exchange.queues.names}
+        yield _gauge("koppel_queue_waiting", "Callers that wait.", waiting, "queue")
+        states = Counter(agent.state.value for agent in exchange.agents.all)
+        yield _gauge("koppel_agents", "Agents that have logged in since the start.", states, "state")
+        yield _counter("koppel_exchange_events", "What came to the exchange.", exchange.counts, "event")
+        yield _counter("koppel_agent_events_ignored", "Events that did not fit.", exchange.agents.ignored, "event")
+
+    def _media(self) -> Iterator[Metric]:
+        plane, transports = self._parts.plane.statistics(), self._parts.transports
+        for name in ("legs", "conferences", "tracks", "steps_waiting"):
+            yield GaugeMetricFamily(f"koppel_plane_{name}", f"{name} of the plane at present.", plane[name])
+        yield CounterMetricFamily("koppel_packets_received", "Datagrams on media sockets.", plane["received"])
+        dropped = {name: count for name, count in plane.items() if name not in _NOT_DROPS}
+        yield _counter("koppel_packets_dropped", "Datagrams and media that were dropped.", dropped, "reason")
+        yield CounterMetricFamily("koppel_media_events_lost", "The control loop was stuck.", self._parts.inbox.dropped)
+        ticks = self._parts.ticker.statistics()
+        yield CounterMetricFamily("koppel_ticks_missed", "Ticks that did not take place.", ticks.missed_ticks)
+        yield _spread("koppel_tick_lateness_ms", "How late ticks began, since the start.", ticks.late_ms)
+        yield _spread("koppel_tick_duration_ms", "How long ticks took, since the start.", ticks.tick_ms)
+        counters = asdict(transports.counters)
+        yield _counter("koppel_softphone_media", "What became of browsers' ICE and DTLS.", counters, "event")
+
+    def _signalling(self) -> Iterator[Metric]:
+        sip = self._parts.agent.counters + self._parts.sip.counters
+        yield _counter("koppel_sip_events", "SIP messages and connections refused or dropped.", sip, "event")
+        yield GaugeMetricFamily("koppel_sip_calls", "SIP calls at present.", self._parts.agent.calls)
+        softphones = asdict(self._parts.softphones.counters)
+        yield _counter("koppel_softphone_events", "What came to the softphone socket.", softphones, "event")
+        yield GaugeMetricFamily("koppel_softphone_sessions", "Open WebSockets.", len(self._parts.softphones))
+
+    def _recording(self) -> Iterator[Metric]:
+        recorder, keeper = self._parts.recorder.statistics(), self._parts.keeper
+        latency = recorder.latency
+        durable = {"0.5": latency.p50_ms, "0.99": latency.p99_ms, "1": latency.max_ms}
+        yield _gauge("koppel_recording_durable_ms", "From a chunk's last tick until durable.", durable, "quantile")
+        yield GaugeMetricFamily("koppel_recording_loss_bound_seconds", "Measured at worst.", latency.loss_bound_s)
+        present = {"live": recorder.live, "staged": recorder.staged}
+        yield _gauge("koppel_recordings", "Recordings that are not in the store yet.", present, "state")
+        yield GaugeMetricFamily("koppel_recording_queue_bytes", "Audio on its way.", recorder.queued_bytes)
+        lost = {"overflow": recorder.dropped_frames, "refused": recorder.refused_frames}
+        yield _counter("koppel_recording_frames_lost", "Frames of 20 ms that were not recorded.", lost, "reason")
+        done = {"stored": recorder.delivered, "failed": recorder.delivery_failures}
+        yield _counter("koppel_deliveries", "Recordings stored, and tries that failed.", done, "outcome")
+        yield _counter("koppel_alarms", "What an operator must look at.", keeper.alarms, "alarm")
+        writer = self._parts.writer
+        refused = {"queue full": writer.refused, "rejected": writer.rejected}
+        yield _counter("koppel_database_writes_lost", "Records that were not written.", refused, "reason")
+
+
+def _gauge(name: str, text: str, values: Mapping[str, float], label: str) -> Metric:
+    return _labelled(GaugeMetricFamily(name, text, labels=[label]), values)
+
+
+def _counter(name: str, text: str, values: Mapping[str, float], label: str) -> Metric:
+    return _labelled(CounterMetricFamily(name, text, labels=[label]), values)
+
+
+def _labelled(family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[str, float]) -> Metric:
+    add: Callable[[list[str], float], None] = family.add_metric
+    for value, count in values.items():
+        add([value], count)
+    return family
+
+
+def _spread(name: str, text: str, spread: Spread) -> Metric:
+    return _gauge(name, text, {"0.5": spread.p50, "0.99": spread.p99, "1": spread.max}, "quantile")

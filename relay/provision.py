@@ -13,9 +13,11 @@ from relay.effects import ExchangeSettings, Queue
 from relay.jitter import JitterSettings
 from relay.sockets import SocketSettings as MediaSocketSettings
 from relay.softphone_leg import SoftphoneMediaSettings
+from relay.stages import PlaneSettings
 from signaling.agents import AgentsSettings
 from signaling.api import HttpsSettings
 from signaling.contact.contact import ContactSettings
+from signaling.database_writer import WriteSettings
 from signaling.sip.digest import Algorithm, Credentials
 from signaling.sip.events import Transport, UserAgentSettings
 from signaling.sip.message import MessageLimits
@@ -150,6 +152,22 @@ def media_sockets(settings: Settings, interfaces: tuple[str, ...]) -> MediaSocke
         port=settings.media.port,
         receive_buffer_bytes=settings.media.receive_buffer_bytes,
     )
+
+
+def plane(settings: Settings) -> PlaneSettings:
+    """Rows, patience and buffers of the media plane."""
+    return PlaneSettings(
+        legs_max=settings.media.legs_max,
+        tracks_max=2 * settings.media.legs_max,
+        steps_max=settings.media.steps_max,
+        silent_seconds=settings.media.silent_seconds,
+        jitter=jitter(settings),
+    )
+
+
+def database(settings: Settings) -> WriteSettings:
+    """The queue of writes."""
+    return WriteSettings(writes_max=settings.database.writes_max)
 
 
 def jitter(settings: Settings) -> JitterSettings:
