@@ -207,6 +207,10 @@ class MediaSettings(_Section):
     """A connected leg from which nothing authentic comes for so long is ended."""
     jitter_ms_max: Annotated[int, Field(ge=40, le=600)] = 240
     """Deepest jitter buffer, in whole frames of 20 ms."""
+    steps_max: Count = 10_000
+    """Steps that may wait for the tick; more are refused and counted."""
+    events_max: Count = 100_000
+    """Events of the tick that may wait for the control plane; more are dropped and counted."""
     receive_buffer_bytes: Annotated[int, Field(ge=65_536, le=268_435_456)] = 4_194_304
     """Receive buffer asked of the system for each media socket; 4 MiB hold 100 ms of 1,500 legs."""
     opus_bitrate: Annotated[int, Field(ge=8_000, le=128_000)] = 32_000
