@@ -23,7 +23,7 @@ from signaling.contact.events import ContactEvent
 from signaling.contact.record import ContactRecord, WallAnchor, contact_record
 from signaling.database_engine import open_engine, writing
 from signaling.database_writer import DatabaseWriter, WriteSettings
-from signaling.errors import LocalError, RemoteError
+from signaling.errors import Exhausted, LocalError, RemoteError
 from signaling.privacy import Entropy, KeyRing, Scope
 from signaling.records import RecordingRecord, Row, User
 
@@ -96,13 +96,16 @@ class Database:
         self._sequences[record.contact_id] = 0
 
     def append_events(self, contact_id: str, events: Sequence[ContactEvent]) -> None:
-        """The log of an open contact goes on. Raises `Exhausted`."""
-        first = self._sequences.get(contact_id)
+        """The log of an open contact goes on. Raises `Exhausted`.
+
+        After one refusal all later events of the contact are refused: a kept log may end early, but has no holes.
+        """
+        first = self._sequences.pop(contact_id, None)
         if first is None:
-            raise LocalError("events of a contact that was not inserted, or is closed")
-        self._sequences[contact_id] += len(events)
+            raise Exhausted("the beginning of this contact's log was not kept")
         rows = [records.event_row(contact_id, first + i, each, self._keys) for i, each in enumerate(events)]
         self.writer.put("events", *(self._insert(schema.contact_events, row) for row in rows))
+        self._sequences[contact_id] = first + len(events)
 
     def close_contact(self, record: ContactRecord) -> None:
         """A contact is over: its record. Raises `Exhausted`."""

@@ -464,11 +464,33 @@ async def test_a_change_that_the_database_refuses_does_not_stop_those_behind_it(
 
 
 async def test_events_need_an_open_contact(database):
-    with pytest.raises(LocalError, match="not inserted"):
+    with pytest.raises(Exhausted, match="was not kept"):
         database.append_events("c-1", [started()])
     await write(database, WHOLE)
-    with pytest.raises(LocalError, match="is closed"):
+    with pytest.raises(Exhausted, match="was not kept"):
         database.append_events("c-1", [hold()])
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_log_that_a_full_queue_cut_off_has_no_holes_and_the_record_is_whole(path):
+    database = await opened(path, settings=FAST)
+    await write(database, WHOLE[:2])
+    lock = Locked(path)
+    database.append_events("c-1", WHOLE[2:3])
+    await wait_until(lambda: database.writer.failures >= 1)
+    for n in range(4):
+        database.save_recording(RecordingRecord(f"c-{n}", "agent_interaction", "recording", WALL))
+    with pytest.raises(Exhausted, match="too many"):
+        database.append_events("c-1", WHOLE[3:4])
+    lock.release()
+    await database.wait_written()
+    with pytest.raises(Exhausted, match="was not kept"):
+        database.append_events("c-1", WHOLE[4:5])
+    database.close_contact(record_of(WHOLE))
+    await database.wait_written()
+    assert await database.events("c-1") == tuple(WHOLE[:3])
+    assert await database.contact("c-1") == record_of(WHOLE)
+    await database.close()
 
 
 # --- a kill -----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import pytest
 from hypothesis import given, settings
@@ -240,6 +240,33 @@ def test_entries_are_taken_once_and_hold_what_fitted_only():
     contact.handle(reserved())
     assert [decode(entry) for entry in contact.take_entries()] == [reserved()]
     assert contact.log == (*SITUATIONS["waiting"], reserved())
+
+
+@pytest.mark.parametrize("beginning", [SITUATIONS["ringing"], UNANSWERED["ringing"]])
+def test_races_around_the_answer_end_well_in_every_order(beginning):
+    racing = [
+        leaves(CALLER),
+        accepts(),
+        connects(ANNA),
+        timer("offer:anna-1"),
+        timer("queue"),
+        declines(reason="unreachable"),
+    ]
+    for order in permutations(racing):
+        contact, found, left = contact_after(beginning), [], False
+        for event in order:
+            outcome = contact.handle(event)
+            assert not left or not any(about_the_caller(command) for command in outcome), order
+            left = left or event == leaves(CALLER)
+            found += outcome
+        found += contact.handle(work_done())
+        assert contact.closed, order
+        assert found.count(commands.CloseContact()) == 1
+        assert sum(isinstance(c, commands.WithdrawOffer | commands.ReleaseAgent) for c in found) == 1
+
+
+def about_the_caller(command):
+    return getattr(command, "participant_id", None) == CALLER and not isinstance(command, commands.RefuseRequest)
 
 
 # --- any sequence of events ---------------------------------------------------------------------------------------
