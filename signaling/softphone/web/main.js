@@ -267,7 +267,8 @@ async function begin() {
   setInterval(() => view.flashTitle(state), 1_000);
   setInterval(async () => {
     // What we hear is measured here; what the relay hears of us, it tells (media.quality).
-    update(change(state, { hears: await media.quality() }));
+    const hears = await media.quality();
+    update(change(state, { hears }));
   }, 1_000);
   setInterval(() => {
     view.drawLevel("microphone", isSpeaking(state) ? levels.microphone?.() : null);
