@@ -42,8 +42,9 @@ class ContactRecord:
     instance_id: str
     queue: str
     trunk: str
-    customer_number: str = field(repr=False)
-    system_number: str = field(repr=False)
+    customer_number: str | None = field(repr=False)
+    """None only where it was read back after the key that sealed it was destroyed."""
+    system_number: str | None = field(repr=False)
     initiated_at: float
     updated_at: float
     disconnected_at: float | None
