@@ -20,7 +20,7 @@ from typing import Any
 
 from relay.errors import OperatorError
 
-__all__ = ["DataDirectory", "Identity", "read_secret_file", "write_secret_file"]
+__all__ = ["DataDirectory", "Identity", "Layout", "read_secret_file", "write_secret_file"]
 
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 NOT_OURS = {"koppel.toml", "lost+found"}
@@ -37,30 +37,10 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True)
-class DataDirectory:
-    """An existing folder, and what lies where in it."""
+class Layout:
+    """What lies where in a data directory, whether there is one or not."""
 
     path: Path
-    identity: Identity
-
-    @classmethod
-    def open(cls, path: Path) -> DataDirectory:
-        """Use `path`, making it and its folders at the first start."""
-        _adopt(path)
-        _make_private(path)
-        for name in ("tls", "keys", "stage", "store"):
-            _make_private(path / name)
-        return cls(path, _identity(path / "instance.json"))
-
-    @classmethod
-    def existing(cls, path: Path) -> DataDirectory:
-        """Use `path` only if a relay has made it before: what commands that read want."""
-        if not (path / "instance.json").exists():
-            raise OperatorError(
-                f"{path} is not a data directory of Koppel: start the relay once (koppel serve), or name another "
-                "with --data-dir"
-            )
-        return cls.open(path)
 
     @property
     def tls(self) -> Path:
@@ -91,6 +71,32 @@ class DataDirectory:
     def admin_token_file(self) -> Path:
         """The token with which local commands speak to the relay."""
         return self.path / "admin.token"
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory(Layout):
+    """An existing folder of a relay."""
+
+    identity: Identity
+
+    @classmethod
+    def open(cls, path: Path) -> DataDirectory:
+        """Use `path`, making it and its folders at the first start."""
+        _adopt(path)
+        _make_private(path)
+        for name in ("tls", "keys", "stage", "store"):
+            _make_private(path / name)
+        return cls(path, _identity(path / "instance.json"))
+
+    @classmethod
+    def existing(cls, path: Path) -> DataDirectory:
+        """Use `path` only if a relay has made it before: what commands that read want."""
+        if not (path / "instance.json").exists():
+            raise OperatorError(
+                f"{path} is not a data directory of Koppel: start the relay once (koppel serve), or name another "
+                "with --data-dir"
+            )
+        return cls.open(path)
 
     def admin_token(self) -> str:
         """The admin token, made at the first call."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from recorder.settings import DeliverySettings, RecorderSettings
 from recorder.store import StoreSettings
 from relay.config import LOSS_BOUND_MS, Settings
-from relay.data_directory import DataDirectory
+from relay.data_directory import DataDirectory, Layout
 
 __all__ = ["KeyFiles", "key_files", "recorder_settings", "store_settings"]
 
@@ -25,13 +25,13 @@ class KeyFiles:
     """The public half of `signing`: what `koppel verify` rests on unless it is told otherwise."""
 
 
-def key_files(settings: Settings, data: DataDirectory) -> KeyFiles:
+def key_files(settings: Settings, data: Layout) -> KeyFiles:
     """Wrapping and signing key; a `recording.key_file` elsewhere keeps the wrapping key apart from everything."""
     signing = data.keys / "signing.pem"
     return KeyFiles(settings.recording.key_file or data.keys / "wrapping.json", signing, Path(f"{signing}.pub"))
 
 
-def store_settings(settings: Settings, data: DataDirectory) -> StoreSettings:
+def store_settings(settings: Settings, data: Layout) -> StoreSettings:
     """The store, by default a folder of the data directory."""
     s3 = settings.recording.s3
     secret = s3.secret_access_key
