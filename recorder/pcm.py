@@ -31,7 +31,8 @@ def raised(samples: npt.NDArray[np.float32], factor: int) -> npt.NDArray[np.floa
     if factor == 1:
         return samples[MARGIN:-MARGIN]
     windows = np.lib.stride_tricks.sliding_window_view(samples, 2 * MARGIN + 1)
-    return (windows @ _bank(factor)).ravel()
+    interpolated: npt.NDArray[np.float32] = np.matmul(windows, _bank(factor))
+    return np.ravel(interpolated)
 
 
 @cache
@@ -39,8 +40,8 @@ def _bank(factor: int) -> npt.NDArray[np.float32]:
     """[2 * MARGIN + 1, factor]: column p interpolates at p / factor after the middle sample."""
     offset = np.arange(-MARGIN, MARGIN + 1)[:, None] - np.arange(factor)[None, :] / factor
     window = np.i0(_KAISER_BETA * np.sqrt(np.clip(1 - (offset / (MARGIN + 1)) ** 2, 0, None))) / np.i0(_KAISER_BETA)
-    bank = np.sinc(offset) * window
-    return (bank / bank.sum(axis=0)).astype(np.float32)
+    bank: npt.NDArray[np.float64] = np.sinc(offset) * window
+    return np.asarray(bank / bank.sum(axis=0), np.float32)
 
 
 @cache

@@ -34,6 +34,7 @@ from recorder.segment import (
     Codec,
     Ranges,
     Role,
+    Sealed,
     SegmentHeader,
     SegmentWriter,
 )
@@ -66,9 +67,9 @@ class Recording:
         self._entropy = entropy
         self._writers: dict[str, SegmentWriter] = {}
         self._records: list[Record] = [staged.opening]
-        self._emit(KEY_NAME, key_document)
+        self._add(Record(RecordKind.APPENDED, staged.identity.contact_id, KEY_NAME, key_document))
         self._log = self._writer("log", "json", "none", 0, 0, "", "")
-        self._emit(*self._log.opening())
+        self._emit(self._log.opening())
         self.opening = self._take()
 
     def receive(self, value: Captured, *, shed: LossReason | None = None) -> list[Record]:
@@ -117,7 +118,7 @@ class Recording:
             rule=value.rule,
             reason=_plain(value.reason),
         )
-        self._emit(*writer.opening())
+        self._emit(writer.opening())
 
     def _frames(self, value: Frames, shed: LossReason | None) -> None:
         first, positions = self._position(value.first_tick), value.ticks * POSITIONS_PER_TICK
@@ -126,10 +127,10 @@ class Recording:
         elif shed is not None:
             self._loss(value.track_id, value.first_tick, value.ticks, shed)
         else:
-            lost = _joined(value.lost, value.ticks)
-            concealed = _joined(value.concealed, value.ticks, without=value.lost)
-            for name, data in self._writers[value.track_id].seal(first, positions, value.payload, concealed, lost):
-                self._emit(name, data)
+            lost = _joined(value.lost, value.ticks) if value.lost else ()
+            concealed = _joined(value.concealed, value.ticks, without=value.lost) if value.concealed else ()
+            for sealed in self._writers[value.track_id].seal(first, positions, value.payload, concealed, lost):
+                self._emit(sealed)
 
     def _acceptable(self, value: Frames, first: int, positions: int) -> bool:
         """The gate is obeyed here a second time: what a rule withholds is never sealed, whatever the tick says."""
@@ -141,8 +142,8 @@ class Recording:
     def _log_entry(self, value: LogEntry) -> None:
         if len(value.data) > LOG_ENTRY_BYTES_MAX:
             raise Exhausted(f"a log entry has at most {LOG_ENTRY_BYTES_MAX} bytes")
-        for name, data in self._log.seal(self._position(value.tick), 0, value.data):
-            self._emit(name, data)
+        for sealed in self._log.seal(self._position(value.tick), 0, value.data):
+            self._emit(sealed)
 
     def _gate(self, value: GateChanged) -> None:
         self._require_open(value.track_id)
@@ -192,8 +193,9 @@ class Recording:
         body: dict[str, Json] = {"note": note, "position": self._position(tick), **members}
         self._add(Record(RecordKind.NOTED, self.staged.identity.contact_id, data=canonical(body)))
 
-    def _emit(self, name: str, data: bytes) -> None:
-        self._add(Record(RecordKind.APPENDED, self.staged.identity.contact_id, name, data))
+    def _emit(self, sealed: Sealed) -> None:
+        self.staged.append_sealed(sealed)
+        self._records.append(Record(RecordKind.APPENDED, self.staged.identity.contact_id, sealed.name, sealed.data))
 
     def _add(self, record: Record) -> None:
         self.staged.apply(record)

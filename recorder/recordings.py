@@ -174,7 +174,7 @@ class Recordings:
             # The key object is mutable (rotation re-wraps it): it is signed by itself and named by its id.
             objects=tuple(each for each in objects if each.name not in (KEY_NAME, MANIFEST_NAME)),
             tracks=tuple(TrackEntry.of(ledger) for ledger in staged.tracks),
-            log=LogSummary(staged.log_session_id, staged.log_entries, staged.log_head),
+            log=LogSummary(staged.log_session_id, staged.log_entries, staged.log_head.hex()),
             ended=Ending(how, staged.position),
             loss_bound=LossBound(
                 round(settings.loss_bound_s * 1000), settings.chunk_ticks * TICK_MS, staged.durable_ms_max

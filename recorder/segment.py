@@ -188,6 +188,16 @@ class Chunk:
         return chunk, body + length
 
 
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """Bytes to append to an object, their hash, and for a chunk its description (without its ciphertext)."""
+
+    name: str
+    data: bytes = field(repr=False)
+    hash: bytes = field(repr=False)
+    chunk: Chunk | None
+
+
 class SegmentWriter:
     """Seals the chunks of one recording session into parts of a bounded size."""
 
@@ -200,21 +210,22 @@ class SegmentWriter:
         self._part_bytes = 0
         self._hash = NO_HASH
         self._header_bytes = b""
+        self._name = ""
         self._begin_part(header)
 
-    def opening(self) -> tuple[str, bytes]:
-        """Name and header bytes of part 0, to be written before the first chunk."""
-        return self.header.name, self._header_bytes
+    def opening(self) -> Sealed:
+        """The header of the present part, to be written before its first chunk."""
+        return Sealed(self.header.name, self._header_bytes, self._hash, None)
 
     def seal(
         self, first: int, positions: int, plaintext: bytes, concealed: Ranges = (), lost: Ranges = ()
-    ) -> list[tuple[str, bytes]]:
-        """Name and bytes of what is to be appended: the chunk, and before it the header of a new part if one begins."""
-        written: list[tuple[str, bytes]] = []
+    ) -> list[Sealed]:
+        """What is to be appended: the chunk, and before it the header of a new part if one begins."""
+        written: list[Sealed] = []
         if self._part_bytes > self._part_bytes_max and self.header.kind == "track":
             part = replace(self.header, part=self.header.part + 1, counter=self._counter, previous=self._hash)
             self._begin_part(part)
-            written.append((part.name, self._header_bytes))
+            written.append(self.opening())
         marker: bool = self.header.kind == "track" and (self._counter == 0 or first != self._end)
         length = len(plaintext) + TAG_BYTES
         blank = Chunk(self._counter, first, positions, marker, concealed, lost, self._hash, bytes(length))
@@ -224,11 +235,12 @@ class SegmentWriter:
         self._counter += 1
         self._end = first + positions
         self._part_bytes += len(data)
-        written.append((self.header.name, data))
+        written.append(Sealed(self._name, data, self._hash, blank))
         return written
 
     def _begin_part(self, header: SegmentHeader) -> None:
         self.header = header
+        self._name = header.name
         self._header_bytes = bytes(header)
         self._hash = hashlib.sha256(self._header_bytes).digest()
         self._part_bytes = len(self._header_bytes)

@@ -18,7 +18,6 @@ from recorder.errors import RemoteError
 from recorder.journal import UNNUMBERED, FramedRecord, Record, RecordKind, parse_records, resumes_after
 
 _PREFIX = "journal-"
-_READ_BYTES_MAX = 1 << 40
 
 
 @dataclass(slots=True)
@@ -168,7 +167,7 @@ class Stage:
             names.setdefault(record.name, array("Q")).extend((file, offset, len(record.data)))
 
     def _recover_file(self, file: int) -> Iterator[Record]:
-        data = self._disk.read(_name(file), 0, _READ_BYTES_MAX)
+        data = self._disk.read(_name(file), 0, self._disk.size(_name(file)))
         self._files[file] = set()
         self.recovery.files += 1
         end = 0

@@ -10,7 +10,7 @@ from recorder.document import canonical, parse_canonical
 from recorder.journal import Record, RecordKind
 from recorder.ledger import LossReason, TrackLedger
 from recorder.names import MANIFEST_NAME, Identity, is_log, is_segment
-from recorder.segment import Chunk, SegmentHeader
+from recorder.segment import Chunk, Sealed, SegmentHeader
 
 
 class StagedObject:
@@ -47,7 +47,7 @@ class StagedRecording:
     open_tracks: dict[str, TrackLedger] = field(default_factory=dict[str, TrackLedger])
     log_session_id: str = ""
     log_entries: int = 0
-    log_head: str = ""
+    log_head: bytes = b""
     position: int = 0
     """The last position that the records know of."""
     closed: bool = False
@@ -82,7 +82,7 @@ class StagedRecording:
     def apply(self, record: Record) -> None:
         """Fold one record in."""
         if record.kind is RecordKind.APPENDED:
-            self._append(record.name, record.data)
+            self.append(record.name, record.data)
         elif record.kind is RecordKind.NOTED:
             self._note(cast("dict[str, Any]", parse_canonical(record.data)))
 
@@ -92,33 +92,41 @@ class StagedRecording:
             ledger.close(self.position, reason)
         self.open_tracks.clear()
 
-    def _append(self, name: str, data: bytes) -> None:
-        begins = name not in self.objects
-        self.objects.setdefault(name, StagedObject()).append(data)
-        if is_segment(name):
-            self._append_segment(name, data, begins=begins)
-        elif is_log(name):
-            self._append_log(data, begins=begins)
-
-    def _append_segment(self, name: str, data: bytes, *, begins: bool) -> None:
-        digest = hashlib.sha256(data).digest()
-        if begins:
-            session_id = SegmentHeader.parse(data)[0].session_id
-            ledger = next(each for each in self.tracks if each.session_id == session_id)
-            ledger.head = digest
-            self._ledgers[name] = ledger
+    def append(self, name: str, data: bytes) -> None:
+        """Bytes of an object, as the journal has them."""
+        if not is_segment(name) and not is_log(name):
+            self._grow(name, data)
             return
-        chunk, _ = Chunk.parse(data)
-        self._ledgers[name].chunk(chunk.first, chunk.positions, chunk.concealed, chunk.lost, digest)
+        chunk = Chunk.parse(data)[0] if name in self.objects else None
+        self.append_sealed(Sealed(name, data, hashlib.sha256(data).digest(), chunk))
+
+    def append_sealed(self, sealed: Sealed) -> None:
+        """Bytes of a segment or a log: the header of a file, or a chunk."""
+        self._grow(sealed.name, sealed.data)
+        if sealed.chunk is None:
+            self._begin_file(sealed)
+            return
+        chunk = sealed.chunk
+        if (ledger := self._ledgers.get(sealed.name)) is None:
+            self.log_entries += 1
+            self.log_head = sealed.hash
+        else:
+            ledger.chunk(chunk.first, chunk.positions, chunk.concealed, chunk.lost, sealed.hash)
         self._reach(chunk.end)
 
-    def _append_log(self, data: bytes, *, begins: bool) -> None:
-        self.log_head = hashlib.sha256(data).hexdigest()
-        if begins:
-            self.log_session_id = SegmentHeader.parse(data)[0].session_id.hex()
-        else:
-            self.log_entries += 1
-            self._reach(Chunk.parse(data)[0].first)
+    def _begin_file(self, sealed: Sealed) -> None:
+        session_id = SegmentHeader.parse(sealed.data)[0].session_id
+        if is_log(sealed.name):
+            self.log_session_id, self.log_head = session_id.hex(), sealed.hash
+            return
+        ledger = next(each for each in self.tracks if each.session_id == session_id)
+        ledger.head = sealed.hash
+        self._ledgers[sealed.name] = ledger
+
+    def _grow(self, name: str, data: bytes) -> None:
+        if (staged := self.objects.get(name)) is None:
+            staged = self.objects[name] = StagedObject()
+        staged.append(data)
 
     def _note(self, note: dict[str, Any]) -> None:
         position = int(note["position"])
