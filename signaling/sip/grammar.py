@@ -17,7 +17,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9\-.!%*_+`'~]+")
 _METHOD = _TOKEN
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_](?:[A-Za-z0-9_.\-]*[A-Za-z0-9_.])?)(?:\s*:\s*([0-9]{1,5}))?")
-_VIA = re.compile(r"SIP\s*/\s*2\.0\s*/\s*([A-Za-z0-9\-.!%*_+`'~]+)\s+(.+)", re.IGNORECASE | re.DOTALL)
+_VIA = re.compile(rf"({_TOKEN.pattern})\s*/\s*({_TOKEN.pattern})\s*/\s*({_TOKEN.pattern})\s+(.+)", re.DOTALL)
 _CSEQ = re.compile(r"([0-9]{1,20})\s+(\S+)")
 _USER = re.compile(r"[^\s<>\"@]*")
 _PARAMETERS_MAX = 64
@@ -201,6 +201,7 @@ class Via:
     host: str
     port: int | None = None
     parameters: Parameters = ()
+    protocol: str = "SIP/2.0"
 
     @classmethod
     def parse(cls, text: str) -> Via:
@@ -209,11 +210,12 @@ class Via:
         match = _VIA.fullmatch(head)
         if match is None:
             raise RemoteError("Via is malformed")
-        host, port = parse_host_port(match[2])
-        return cls(match[1].upper(), host, port, parse_parameters(parameters))
+        host, port = parse_host_port(match[4])
+        return cls(match[3].upper(), host, port, parse_parameters(parameters), f"{match[1]}/{match[2]}".upper())
 
     def __str__(self) -> str:
-        return f"SIP/2.0/{self.transport} {_write_host_port(self.host, self.port)}{write_parameters(self.parameters)}"
+        sent_by = _write_host_port(self.host, self.port)
+        return f"{self.protocol}/{self.transport} {sent_by}{write_parameters(self.parameters)}"
 
     def parameter(self, name: str) -> str | None:
         """The value of a parameter, empty if it stands alone, None if it is not there."""

@@ -267,10 +267,11 @@ def _cut_body(message: Message) -> bytes:
 
 def _answerable(request: Request) -> Request | None:
     """What of a broken request is needed to answer it (§8.2.6), None if not even that is there."""
-    if request.method == "ACK":
+    names = {name for name, _ in request.headers}
+    if request.method == "ACK" or not names >= {"Via", "From", "To", "Call-ID", "CSeq"}:
         return None
     try:
-        _ = request.via, request.cseq, request.sender, request.recipient, request.call_id
+        _ = request.via
     except RemoteError:
         return None
     once = {name: (name, value) for name, value in reversed(request.headers) if name in _SINGLE}
@@ -284,9 +285,17 @@ def respond(
     """Make a response to a request: it carries what §8.2.6.2 says that it must, then `headers`."""
     copied = [(name, value) for name, value in request.headers if name in {"Via", "From", "Call-ID", "CSeq"}]
     to = request.get("To") or ""
-    if to_tag and not request.recipient.tag:
+    if to_tag and not _has_tag(request):
         to = f"{to};tag={to_tag}"
     if status == 100:
         copied += [("Timestamp", value) for value in request.lines("Timestamp")]
     reason = reason or REASONS.get(status, "")
     return Response((*copied, ("To", to), *headers), body, status, reason)
+
+
+def _has_tag(request: Request) -> bool:
+    """Whether To has a tag; one that cannot be read is given none, but goes back as it came."""
+    try:
+        return request.recipient.tag is not None
+    except RemoteError:
+        return True

@@ -181,6 +181,8 @@ def accept_answer(offer: SessionDescription, answered: SessionDescription) -> Ne
     if choice is None:
         raise RemoteError("the answer rejects the stream", sip_status=488)
     send_key = None if choice.crypto is None else _offered_key(ours, choice.crypto)
+    if choice.crypto is not None and send_key is None:
+        raise RemoteError("the answer names no key that we offered", sip_status=488)
     direction = answer_direction(answered, media, offer.direction(ours))
     mux = ours.has("rtcp-mux") and media.has("rtcp-mux")
     return Negotiated(offer, answered, _parameters(answered, media, choice, send_key, direction, mux=mux))
