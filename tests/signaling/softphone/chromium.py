@@ -14,7 +14,7 @@ from playwright.async_api import Page, async_playwright, expect
 
 from relay.media import LegId, SrtpKey
 from tests.relay.shared_socket import Relay, shared_sockets
-from tests.signaling.softphone.fake_service import TOKEN, FakeService
+from tests.signaling.softphone.fake_service import TOKEN, FakeService, announce_ready
 from tests.signaling.softphone.https import Served, serving
 
 CHROMIUM = os.environ.get("KOPPEL_CHROMIUM", "/usr/bin/chromium")
@@ -126,14 +126,3 @@ async def phone(folder: Path, *, flags: tuple[str, ...] = ("--use-fake-ui-for-me
                 yield Phone(page, served, service, relay, errors)
             finally:
                 await browser.close()
-
-
-def announce_ready(relay: Relay, service: FakeService) -> None:
-    """What the relay's composition does: media that is up becomes `media.state`."""
-    told = relay.transports._on_ready
-
-    def ready(leg_id, leg):
-        told(leg_id, leg)
-        service.set_media("connected")
-
-    relay.transports._on_ready = ready

@@ -139,3 +139,14 @@ class FakeService:
     async def _told(self) -> None:
         async with self.changed:
             self.changed.notify_all()
+
+
+def announce_ready(relay, service: FakeService) -> None:
+    """What the relay's composition does: media that is up becomes `media.state`."""
+    told = relay.transports._on_ready
+
+    def ready(leg_id, leg):
+        told(leg_id, leg)
+        service.set_media("connected")
+
+    relay.transports._on_ready = ready
