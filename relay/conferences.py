@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Final, get_args
 
 import numpy as np
@@ -29,7 +30,7 @@ class Conferences:
         """In how many conferences each leg is."""
         self._legs = legs
         self._resamplers = Resamplers(self.mixer.rows_max + 1)
-        self._sources = [Source(name, RATES) for name in SOURCES]
+        self._sources = _sources()
         self._source_rows = {SourceId(name): legs.legs_max + i for i, name in enumerate(SOURCES)}
         self._rows: dict[ConferenceId, frozenset[int]] = {}
         self._heard: dict[Rate, tuple[Rows, Rows, Rows]] = {}
@@ -107,3 +108,9 @@ class Conferences:
         if leg is None:
             raise LocalError("a crosspoint names a leg that is not open")
         return leg.row
+
+
+@functools.cache
+def _sources() -> tuple[Source, ...]:
+    """They never change, and take a moment to make."""
+    return tuple(Source(name, RATES) for name in SOURCES)

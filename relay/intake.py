@@ -139,7 +139,7 @@ class Intake:
         self.counters.strangers += rows.size - known.size
         self.counters.reports_dropped += max(0, known.size - self.settings.reports_max)
         for row in known[: self.settings.reports_max].tolist():
-            leg = self._legs.leg(int(owners[row]))
+            self._legs.at_work = leg = self._legs.leg(int(owners[row]))
             packet = self._table.datagram(row)
             plain = packet if leg.inbound is None else leg.inbound.unprotect_rtcp(packet)
             if plain is None:
@@ -147,6 +147,7 @@ class Intake:
                 self._legs.unauthenticated[leg.row] += 1
             else:
                 self._report(leg, plain, float(self._table.arrival[row]))
+        self._legs.at_work = None
 
     def _receive_packets(self, rows: Rows, owners: Rows, now: float, due: float) -> None:
         legs = owners[rows]
@@ -299,7 +300,8 @@ class Intake:
         events = events[: self.settings.events_max]
         offsets, sizes = payload_bounds(self._table, rows[events])
         for i, offset, size in zip(events.tolist(), offsets.tolist(), sizes.tolist(), strict=True):
-            row, leg = int(rows[i]), self._legs.leg(int(legs[i]))
+            row = int(rows[i])
+            self._legs.at_work = leg = self._legs.leg(int(legs[i]))
             payload = self._table.data[row, offset : offset + max(size, 0)].tobytes()
             for ended in leg.events.receive(payload, int(self._table.header["timestamp"][row]), now):
                 self._events.append(telephone_event(leg, ended, int(self._jitter.clock[leg.row])))
@@ -307,6 +309,7 @@ class Intake:
                 self._sounding[leg.row] = leg
             else:
                 self._sounding.pop(leg.row, None)
+        self._legs.at_work = None
 
     def _place(self, rows: Rows, legs: Rows, due: float) -> None:
         """Put sound where it plays."""
@@ -336,11 +339,13 @@ class Intake:
         opus = self._legs.encoding[legs[placement.kept]] == OPUS
         for kept in np.flatnonzero(opus).tolist():
             i = int(placement.kept[kept])
-            stream = self._legs.leg(int(legs[i])).opus
+            self._legs.at_work = leg = self._legs.leg(int(legs[i]))
+            stream = leg.opus
             assert stream is not None, "legs of this encoding have one"
             _, size = payload_bounds(table, rows[i : i + 1])
             payload = table.data[rows[i], offsets[i] : offsets[i] + int(size[0])].tobytes()
             stream.put(int(placement.half[kept]), payload)
+        self._legs.at_work = None
         return Placement(placement.kept[~opus], placement.half[~opus], placement.halves[~opus])
 
 

@@ -137,7 +137,8 @@ class Latching:
             return False
         if leg.inbound is None:
             named = leg.named
-            return leg.endpoint == 0 and named is not None and named[0] == endpoint_address(endpoint)[0]
+            unheard = float(self._legs.heard[leg.row]) == -np.inf
+            return unheard and named is not None and named[0] == endpoint_address(endpoint)[0]
         return now - float(self._legs.heard[leg.row]) >= self._settings.silent_seconds
 
     def _remember_failure(self, endpoint: int, now: float) -> None:

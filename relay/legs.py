@@ -68,6 +68,9 @@ class LegTable:
         self.send_handles: list[Any] = [None] * legs_max
         self._free = list(range(legs_max - 1, -1, -1))
 
+        self.at_work: Leg | None = None
+        """The leg that work on single legs is at: whoever catches a defect there knows whose sound it is."""
+
         self.open = np.zeros(legs_max, np.bool_)
         self.active = np.zeros(legs_max, np.bool_)
         """In a conference or with a track: only then are its packets decoded."""

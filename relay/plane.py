@@ -23,7 +23,7 @@ import numpy as np
 from recorder.capture import Captured
 from relay.commands import Commands
 from relay.intake import telephone_event
-from relay.legs import OPUS, PCMA, PCMU
+from relay.legs import OPUS, PCMA, PCMU, Leg
 from relay.media import TICK_SECONDS, CommandRefused, LegReport, LegSilent, MediaEvent, Step
 from relay.packets import MediaSockets, Rows
 from relay.playout import Played
@@ -197,12 +197,15 @@ class Plane:
         for leg, ended in stages.intake.expire_events(now):
             self._events.append(telephone_event(leg, ended, int(stages.jitter.clock[leg.row])))
         for leg in stages.reports.due(self.tick_number, self._rows):
+            stages.legs.at_work = leg
             remote = leg.report_endpoint or int(stages.legs.remote[leg.row])
             if remote:
                 stages.transmission.queue_report(stages.reports.compound(leg, now), remote)
         for leg in stages.reports.due_leg_reports(self.tick_number, self._rows):
+            stages.legs.at_work = leg
             self._events.append(LegReport(leg.leg_id, stages.reports.statistics(leg)))
             self._events.extend(self._silence(leg.row, now))
+        stages.legs.at_work = None
 
     def _silence(self, row: int, now: float) -> Iterator[MediaEvent]:
         """Say once that a leg on a contact has gone silent."""
@@ -228,3 +231,16 @@ class Plane:
             if name not in self._said:
                 self._said.add(name)
                 _log.exception("a stage of the tick failed; from now on it is only counted: %s", name)
+            self._end_leg_at_work()
+
+    def _end_leg_at_work(self) -> None:
+        """If the failed work was on one leg, that leg ends, so that the next tick goes well for the others."""
+        leg, self.stages.legs.at_work = self.stages.legs.at_work, None
+        if leg is not None and leg.leg_id in self.stages.legs.by_id:
+            self.counters["legs_ended"] += 1
+            self._guard(self._end_leg, leg)
+
+    def _end_leg(self, leg: Leg) -> None:
+        now = self.due(self.tick_number)
+        self._events.append(self._commands.close_leg(leg, self.tick_number, now))
+        self._regroup(now)

@@ -115,12 +115,14 @@ class Playout:
         frames = self._samples[: rows.size]
         concealed, lost = np.zeros(rows.size, np.bool_), np.zeros(rows.size, np.bool_)
         for i, row in enumerate(rows.tolist()):
-            stream = self._legs.leg(row).opus
+            self._legs.at_work = leg = self._legs.leg(row)
+            stream = leg.opus
             assert stream is not None, "legs of this encoding have one"
             whole = stream.take(int(first[i]), int(filled[i]), frames[i])
             concealed[i], lost[i] = not whole and not stream.silent, not whole and stream.silent
             if whole and self._jitter.skips[row] > 0:
                 self._skip_opus(row, frames[i])
+        self._legs.at_work = None
         self._wide[rows] = frames
         self._legs.concealed[rows] += concealed
         return Played(rows, frames, frames, concealed, lost)

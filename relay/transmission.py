@@ -136,12 +136,14 @@ class Transmission:
 
     def _encode_opus(self, group: _Group) -> None:
         for row, leg in enumerate(group.legs.tolist(), group.first):
-            encoder = self._legs.leg(leg).encoder
+            self._legs.at_work = self._legs.leg(leg)
+            encoder = self._legs.at_work.encoder
             assert encoder is not None, "legs of this encoding have one"
             size = encoder.encode(self._mixer.out[48000][leg], self._payloads[row, :OPUS_BYTES_MAX])
             if size <= 0:
                 self.failed += 1
             self._table.length[row] = HEADER_BYTES + max(size, 0)
+        self._legs.at_work = None
 
     def _head(self, legs: Rows) -> None:
         table = self._legs

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import heapq
+import itertools
 import math
 import random
 import struct
-from collections import deque
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -51,6 +53,7 @@ def mu_law(samples: np.ndarray) -> bytes:
     return bytes(_mu_code(int(sample)) for sample in samples)
 
 
+@functools.cache
 def _mu_code(sample: int) -> int:
     sign = 0x80 if sample < 0 else 0
     magnitude = min(abs(sample), 32635) + 132
@@ -59,12 +62,14 @@ def _mu_code(sample: int) -> int:
 
 
 def mu_samples(codes: bytes) -> np.ndarray:
-    def sample(code: int) -> int:
-        code = ~code & 0xFF
-        magnitude = (((code & 15) << 3) + 132 << (code >> 4 & 7)) - 132
-        return -magnitude if code & 0x80 else magnitude
+    return np.array([_mu_sample(code) for code in codes], np.float64)
 
-    return np.array([sample(code) for code in codes], np.float64)
+
+@functools.cache
+def _mu_sample(code: int) -> int:
+    code = ~code & 0xFF
+    magnitude = ((((code & 15) << 3) + 132) << (code >> 4 & 7)) - 132
+    return -magnitude if code & 0x80 else magnitude
 
 
 def power(samples: np.ndarray, hertz: float, rate: int = 8000) -> float:
@@ -79,20 +84,21 @@ class SimulatedSockets:
     def __init__(self, addresses: Sequence[Address] = (LOCAL,)) -> None:
         self.addresses = tuple(addresses)
         self.sent: list[tuple[int, Address, bytes]] = []
-        self._queue: deque[tuple[float, int, Address, bytes]] = deque()
+        self._queue: list[tuple[float, int, int, Address, bytes]] = []
+        self._count = itertools.count()
 
     def deliver(self, arrival: float, data: bytes, source: Address, socket: int = 0) -> None:
-        self._queue.append((arrival, socket, source, data))
+        heapq.heappush(self._queue, (arrival, next(self._count), socket, source, data))
 
     def receive(self, table: PacketTable, now: float) -> int:
-        due = sorted((each for each in self._queue if each[0] <= now), key=lambda each: each[0])[: table.rows]
-        for row, each in enumerate(due):
-            arrival, socket, source, data = each
-            self._queue.remove(each)
+        row = 0
+        while row < table.rows and self._queue and self._queue[0][0] <= now:
+            arrival, _, socket, source, data = heapq.heappop(self._queue)
             table.put(row, data[: table.stride], endpoint_key(socket, source), arrival)
             if len(data) > table.stride:
                 table.length[row] = 0
-        return len(due)
+            row += 1
+        return row
 
     def send(self, table: PacketTable, count: int) -> int:
         for row, socket in enumerate(socket_column(table.endpoint[:count]).tolist()):
