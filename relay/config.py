@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 __all__ = [
     "DatabaseSettings",
+    "DemoSettings",
     "HttpsSettings",
     "IceServer",
     "LimitSettings",
@@ -407,6 +408,13 @@ class LogSettings(_Section):
     """`auto`: for people on a terminal, JSON elsewhere."""
 
 
+class DemoSettings(_Section):
+    """What `--demo` adds."""
+
+    customer: bool = True
+    """Whether a demo customer calls whenever an agent is available."""
+
+
 class Settings(BaseSettings):
     """All of it; `relay.config_sources.load` makes one out of file, environment and command line."""
 
@@ -440,6 +448,9 @@ class Settings(BaseSettings):
     """Limits of the whole relay."""
     log: LogSettings = LogSettings()
     """What is written to standard error."""
+
+    demo: DemoSettings = DemoSettings()
+    """What `--demo` adds; nothing without it."""
 
     @classmethod
     def settings_customise_sources(

@@ -81,7 +81,7 @@ async def _serve(settings: Settings, data: DataDirectory, *, demo: bool, ready_f
         if ready_file is not None:
             ready.write(ready_file)
             stack.callback(ready_file.unlink, missing_ok=True)
-        if demo:
+        if demo and settings.demo.customer:
             relay.start_demo_customer(ready, stack)
             welcome(ready)
         _log.info("relay is up", softphone=ready.softphone_url, sips=ready.sips_address)

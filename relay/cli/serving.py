@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -43,7 +45,12 @@ def demo(
     """Make one whole call, from a customer's ring to the proof of its recording, and say what was heard."""
     if not headless:
         raise OperatorError("only the headless demo runs by itself: add --headless, or try  koppel serve --demo")
-    loaded = effective(config_file, data_dir)
+    loaded = effective(config_file, data_dir or _folder_of_its_own())
     from relay.demo import headless as headless_demo  # noqa: PLC0415 - see relay.cli.application
 
-    raise typer.Exit(headless_demo.run(loaded.settings, as_json=json))
+    raise typer.Exit(headless_demo.run(loaded.settings, config_file=config_file, as_json=json))
+
+
+def _folder_of_its_own() -> Path | None:
+    """A demo does not touch a real instance unless told to; its folder stays, for its recording lies in it."""
+    return None if "KOPPEL_DATA_DIR" in os.environ else Path(tempfile.mkdtemp(prefix="koppel-demo-"))

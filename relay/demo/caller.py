@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import os
 import random
-import sys
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +21,7 @@ from mixer.speech_like import speech_like
 from relay.certificates import client_context
 from relay.demo.hearing import listen, tone
 from relay.demo.phone_media import RATE, MediaSetup, PhoneMedia, Samples
+from relay.demo.processes import commands, tell
 from signaling.errors import RemoteError
 from signaling.sip import events as sip
 from signaling.sip import negotiation
@@ -171,15 +170,8 @@ def _sound(setup: CallerSetup) -> Callable[[int], Samples]:
     return lambda first: np.take(speech, range(first, first + 160), mode="wrap")
 
 
-async def _commands() -> AsyncIterator[dict[str, object]]:
-    reader = asyncio.StreamReader()
-    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    while line := await reader.readline():
-        yield json.loads(line)
-
-
-async def _obey(commands: AsyncIterator[dict[str, object]], caller: Caller) -> None:
-    async for command in commands:
+async def _obey(told: AsyncIterator[dict[str, object]], caller: Caller) -> None:
+    async for command in told:
         match command:
             case {"do": "listen", "seconds": int() | float() as seconds}:
                 caller.listen(seconds)
@@ -190,18 +182,12 @@ async def _obey(commands: AsyncIterator[dict[str, object]], caller: Caller) -> N
     caller.hang_up()  # whoever started us is gone
 
 
-def tell(what: Mapping[str, object]) -> None:
-    """One JSON object, one line."""
-    sys.stdout.write(json.dumps(what) + "\n")
-    sys.stdout.flush()
-
-
 async def main() -> None:
     """Read the setup and make the call."""
-    commands = _commands()
-    setup = await anext(commands)
+    told = commands()
+    setup = await anext(told)
     caller = Caller(CallerSetup(**setup), tell)  # type: ignore[arg-type] # from the program that started us
-    obeying = asyncio.create_task(_obey(commands, caller))
+    obeying = asyncio.create_task(_obey(told, caller))
     try:
         await caller.run()
     finally:

@@ -1,4 +1,4 @@
-"""A demo process that speaks JSON lines: started with its setup, told commands, listened to."""
+"""Both ends of a demo process that speaks JSON lines: started with its setup, told commands, listened to."""
 
 from __future__ import annotations
 
@@ -57,3 +57,18 @@ class DemoProcess:
             with contextlib.suppress(ProcessLookupError):
                 end()
         return await self._process.wait()
+
+
+async def commands() -> AsyncIterator[dict[str, object]]:
+    """In the process: what it is told, the setup first, until nobody is there to tell it."""
+    reader = asyncio.StreamReader(LINE_BYTES_MAX)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while line := await reader.readline():
+        yield json.loads(line)
+
+
+def tell(what: Mapping[str, object]) -> None:
+    """In the process: say one thing."""
+    with contextlib.suppress(BrokenPipeError):
+        sys.stdout.write(json.dumps(what) + "\n")
+        sys.stdout.flush()
