@@ -96,9 +96,9 @@ class Intake:
         self._sounding: dict[int, Leg] = {}
         """Legs whose telephone event has begun and not ended."""
 
-    def receive(self, now: float, due: float) -> list[MediaEvent]:
-        """Take what came; `due` is when the tick that plays next should have begun."""
-        self._events = []
+    def receive(self, now: float, due: float, events: list[MediaEvent]) -> None:
+        """Take what came, and add to `events`; `due` is when the tick that plays next should have begun."""
+        self._events = events
         table = self._table
         count = self._sockets.receive(table, now)
         if count:
@@ -113,7 +113,6 @@ class Intake:
                 self._receive_reports(kinds.rtcp, owners)
             if kinds.rtp.size:
                 self._receive_packets(kinds.rtp, owners, now, due)
-        return self._events
 
     def _pass_control(self, rows: Rows, owners: Rows) -> None:
         """Hand STUN and DTLS to the control plane; strangers cannot crowd out the legs, nor one source the others."""

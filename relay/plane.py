@@ -169,7 +169,7 @@ class Plane:
         stages.transmission.reorder()
 
     def _receive(self, now: float, due: float) -> None:
-        self._events.extend(self.stages.intake.receive(now, due))
+        self.stages.intake.receive(now, due, self._events)
 
     def _play(self, tick: int) -> None:
         """A slot of every leg on a contact: to the mixer's tables, the taps and the meters."""

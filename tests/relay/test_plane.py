@@ -19,6 +19,7 @@ from recorder.capture import (
     TrackOpened,
 )
 from relay import media
+from relay.legs import Leg
 from relay.media import (
     Codec,
     CommandRefused,
