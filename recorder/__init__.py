@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from recorder.archive import DeliveredContact, ObjectReader, manifest_keys, open_contact
 from recorder.capture import (
     Captured,
@@ -26,17 +29,19 @@ from recorder.events import (
     RecordingFailed,
     RecordingStarted,
 )
-from recorder.export import ExportFormat, export_recording
 from recorder.keys import FileKeyService, FileSigner, load_public_key
 from recorder.ledger import Gap
 from recorder.manifest import Manifest, TrackEntry
-from recorder.playback import Rendering, Span, StatedGap, recorded_span, stated_gaps
 from recorder.settings import DeliverySettings, RecorderSettings
 from recorder.store import Store, StoreSettings
-from recorder.tap import TapForm, TapRow, TapTable
 from recorder.verification import ExitCode, Finding, LogLine, Verification, VerifiedTrack
 from recorder.verify import verify_contact
-from recorder.worker import Recorder, RecorderStatistics
+
+if TYPE_CHECKING:
+    from recorder.export import ExportFormat, export_recording
+    from recorder.playback import Rendering, Span, StatedGap, recorded_span, stated_gaps
+    from recorder.tap import TapForm, TapRow, TapTable
+    from recorder.worker import Recorder, RecorderStatistics
 
 __all__ = [
     "Captured",
@@ -96,3 +101,14 @@ __all__ = [
     "verify_contact",
     "verify_instance",
 ]
+
+_HEAVY = ("recorder.export", "recorder.playback", "recorder.tap", "recorder.worker")
+"""Modules on numpy or asyncio, imported when one of their names is first asked for: `koppel verify` needs neither."""
+
+
+def __getattr__(name: str) -> object:
+    if name in __all__:
+        for module in map(import_module, _HEAVY):
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

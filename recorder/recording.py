@@ -66,6 +66,7 @@ class Recording:
         self._settings = settings
         self._entropy = entropy
         self._writers: dict[str, SegmentWriter] = {}
+        self._shed: dict[str, tuple[int, int, LossReason]] = {}
         self._records: list[Record] = [staged.opening]
         self._add(Record(RecordKind.APPENDED, staged.identity.contact_id, KEY_NAME, key_document))
         self._log = self._writer("log", "json", "none", 0, 0, "", "")
@@ -82,13 +83,14 @@ class Recording:
             case GateChanged():
                 self._gate(value)
             case FramesDropped():
+                self._note_shed(value.track_id)
                 self._loss(value.track_id, value.first_tick, value.ticks, "overflow")
             case TrackOpened():
                 self._open_track(value)
             case TrackClosed():
                 self._close_track(value)
             case RecordingClosed():
-                self._note("closed", value.tick)
+                self._close(value)
             case RecordingOpened():
                 raise LocalError("a contact has one recording")
             case _:
@@ -125,8 +127,9 @@ class Recording:
         if not self._acceptable(value, first, positions):
             self.refused += 1
         elif shed is not None:
-            self._loss(value.track_id, value.first_tick, value.ticks, shed)
+            self._give_up(value, shed)
         else:
+            self._note_shed(value.track_id)
             lost = _joined(value.lost, value.ticks) if value.lost else ()
             concealed = _joined(value.concealed, value.ticks, without=value.lost) if value.concealed else ()
             for sealed in self._writers[value.track_id].seal(first, positions, value.payload, concealed, lost):
@@ -147,7 +150,18 @@ class Recording:
 
     def _gate(self, value: GateChanged) -> None:
         self._require_open(value.track_id)
+        self._note_shed(value.track_id)
         self._note("gate", value.tick, track_id=value.track_id, rule=value.rule, reason=_plain(value.reason))
+
+    def _give_up(self, value: Frames, reason: LossReason) -> None:
+        """Audio that there is no room for: one note for all of it, when the track's next word comes."""
+        first_tick, _, _ = self._shed.get(value.track_id, (value.first_tick, 0, reason))
+        self._shed[value.track_id] = first_tick, value.first_tick + value.ticks, reason
+
+    def _note_shed(self, track_id: str) -> None:
+        if (shed := self._shed.pop(track_id, None)) is not None:
+            first_tick, end_tick, reason = shed
+            self._loss(track_id, first_tick, end_tick - first_tick, reason)
 
     def _loss(self, track_id: str, first_tick: int, ticks: int, reason: LossReason) -> None:
         self._require_open(track_id)
@@ -155,8 +169,14 @@ class Recording:
 
     def _close_track(self, value: TrackClosed) -> None:
         self._require_open(value.track_id)
+        self._note_shed(value.track_id)
         del self._writers[value.track_id]
         self._note("track closed", value.tick, track_id=value.track_id)
+
+    def _close(self, value: RecordingClosed) -> None:
+        for track_id in tuple(self._shed):
+            self._note_shed(track_id)
+        self._note("closed", value.tick)
 
     def _require_open(self, track_id: str) -> None:
         if track_id not in self._writers:

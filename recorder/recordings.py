@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -125,11 +125,10 @@ class Recordings:
         finally:
             self.refused_frames += recording.refused - refused
 
-    def measured(self, contact_ids: Iterable[str], durable_ms: int) -> None:
-        """A commit made chunks of these contacts durable this long after their last tick."""
-        for contact_id in contact_ids:
-            if (staged := self.staged.get(contact_id)) is not None:
-                staged.durable_ms_max = max(durable_ms, staged.durable_ms_max or 0)
+    def measured(self, contact_id: str, durable_ms: int) -> None:
+        """A commit made a chunk of this contact durable this long after its last tick."""
+        if (staged := self.staged.get(contact_id)) is not None:
+            staged.durable_ms_max = max(durable_ms, staged.durable_ms_max or 0)
 
     def closed(self) -> list[str]:
         """Contacts that ended, and whose manifest is to be made now that their records are durable."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from recorder.capture import Captured, Frames, RecordingOpened
 from recorder.envelope import CONTACT_KEY_BYTES, KEY_ID_BYTES, ContactKey, KeyService, wrap_context
-from recorder.errors import RecorderError
+from recorder.errors import RecorderError, Unavailable
 from recorder.events import RecordingDegraded, RecordingEvent, RecordingFailed, RecordingStarted
 from recorder.intake import Intake
 from recorder.journal import Record
@@ -66,6 +66,7 @@ class Scribe:
         self._clock = clock
         self._notify = notify
         self._submit = submit
+        self._late = False
         self._retry_at = 0.0
         self._ready: list[str] = []
         self._waiting: list[tuple[str, float, int]] = []
@@ -82,9 +83,11 @@ class Scribe:
                 RecordingDegraded(None, f"stage file {name} is damaged within; what it held is stated as lost")
             )
         self._stage.begin(self.recordings.head_record())
-        unfinished = set(self.recordings.unfinished())
-        self._ready.extend(each for each in self.recordings.staged if each not in unfinished)
-        for contact_id in self.recordings.unfinished():
+        unfinished = self.recordings.unfinished()
+        for contact_id in self.recordings.staged:
+            if contact_id not in unfinished:
+                self._submit(self.recordings.finished(contact_id))
+        for contact_id in unfinished:
             closed = self.recordings.staged[contact_id].closed
             self._finish(contact_id, "closed" if closed else "found open after a crash")
         self._commit()
@@ -124,7 +127,8 @@ class Scribe:
         return DurableLatency(p50, p99, self._latency_max * 1000, self._loss_bound)
 
     def _receive(self, value: Captured, at: float) -> None:
-        shed: LossReason | None = "disk" if self._stage.pending_bytes > self._settings.pending_bytes_max else None
+        full = self._stage.pending_bytes > self._settings.pending_bytes_max
+        shed: LossReason | None = "disk" if full else None
         try:
             if isinstance(value, RecordingOpened):
                 self._open(value)
@@ -144,6 +148,8 @@ class Scribe:
     def _open(self, value: RecordingOpened) -> None:
         settings = self._settings
         try:
+            if self._stage.pending_bytes > settings.pending_bytes_max:
+                raise Unavailable("the stage's disk takes nothing")
             identity = Identity(settings.account_id, settings.instance_id, value.contact_id)
             key = ContactKey(self._entropy(KEY_ID_BYTES), self._entropy(CONTACT_KEY_BYTES))
             wrapped = self._key_service.wrap(key.key, wrap_context(identity, key.key_id))
@@ -186,11 +192,20 @@ class Scribe:
             self._submit(self.recordings.finished(contact_id))
 
     def _measure(self) -> None:
+        """How late the group that just became durable is."""
         now = self._clock()
+        worst = 0.0
         for contact_id, at, ticks in self._waiting:
             latency = now - at
             self._latencies.append(latency)
             self._latency_max = max(self._latency_max, latency)
-            self._loss_bound = max(self._loss_bound, latency + ticks * TICK_MS / 1000)
-            self.recordings.measured((contact_id,), round(latency * 1000))
+            worst = max(worst, latency + ticks * TICK_MS / 1000)
+            self.recordings.measured(contact_id, round(latency * 1000))
         self._waiting.clear()
+        self._loss_bound = max(self._loss_bound, worst)
+        late = worst > self._settings.loss_bound_s
+        if late and not self._late:
+            bound = self._settings.loss_bound_s
+            what = f"a kill could have cost {worst:.1f} s of a track: the bound is {bound:g} s"
+            self._notify(RecordingDegraded(None, what))
+        self._late = late

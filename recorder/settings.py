@@ -23,7 +23,8 @@ class DeliverySettings:
     delay_s_max: float = 60.0
     alarm_age_s: float = 900.0
     """A recording that is undelivered for this long is said to be degraded, and again after each such while."""
-    request_timeout_s: float = 60.0
+    request_timeout_s: float = 300.0
+    """For storing and reading back one object."""
 
 
 @dataclass(frozen=True, slots=True)

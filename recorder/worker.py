@@ -144,6 +144,8 @@ class Recorder:
         while self._undelivered() and self._clock() < deadline:
             self._step()
             time.sleep(self._settings.commit_interval_s / 10)
+        for contact_id in self._scribe.recordings.staged:
+            self._notify(RecordingDegraded(contact_id, "not delivered before the stop: it is after the next start"))
 
     def _step(self) -> None:
         try:
