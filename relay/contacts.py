@@ -77,13 +77,15 @@ class Contacts:
         """Queue an event; `run` takes it."""
         self._pending.append((contact_id, event))
 
-    def agent(self, event: a.AgentEvent) -> None:
-        """Tell the agents something, and the contacts what follows from it."""
-        for effect in self.agents.handle(event):
+    def agent(self, event: a.AgentEvent) -> bool:
+        """Tell the agents something, and the contacts what follows from it; whether it changed anything."""
+        effects = self.agents.handle(event)
+        for effect in effects:
             if isinstance(effect, a.AgentChanged):
                 self.desks.tell_state(effect.after)
             else:
                 self._agent_lost(effect, event.at)
+        return bool(effects)
 
     def run(self, now: float) -> None:
         """Work off the queued events, and those that they lead to."""
@@ -202,8 +204,10 @@ class Contacts:
         contact_id, now, user = work.entry.contact_id, work.now, command.agent
         match command:
             case c.OfferToAgent():
-                self.agent(a.ContactOffered(now, user, contact_id))
-                self.desks.tell(user, m.ContactRinging(contact_id, work.entry.number, work.entry.queue.name))
+                if self.agent(a.ContactOffered(now, user, contact_id)):
+                    self.desks.tell(user, m.ContactRinging(contact_id, work.entry.number, work.entry.queue.name))
+                else:  # no longer available: an offer that nobody sees must not ring until it expires
+                    self.feed(contact_id, e.AgentDeclined(now, command.participant_id, "unreachable"))
             case c.WithdrawOffer(reason=reason):
                 self._say_over(user, contact_id, _OFFER_ENDS[reason])
                 self.agent(a.ContactOver(now, user, contact_id, missed=reason != "caller_left"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from relay.media import LegId, Step
+from signaling.agents import AgentsSettings
 from signaling.contact.contact import ContactSettings
 from signaling.contact.events import ContactEvent, RecordedParty
 from signaling.softphone.messages import Notification
@@ -39,9 +40,9 @@ class ExchangeSettings:
     queues: tuple[Queue, ...]
     queue_of_trunk: Mapping[str, str]
     contacts_max: int = 1000
+    agents: AgentsSettings = field(default_factory=AgentsSettings)
     reconnect_seconds: float = 30.0
     """How long an agent's call outlives its lost WebSocket."""
-    retry_after_seconds: int = 10
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ class Exchange:
     ) -> None:
         self.settings = settings
         self.calls = calls
-        self.agents = a.Agents()
+        self.agents = a.Agents(settings.agents)
         self.queues = Queues(QueueSettings(queue.name, queue.waiting_max) for queue in settings.queues)
         self.desks = Desks(lambda session_id, notification: self._effects.append(Notify(session_id, notification)))
         self.counts: Counter[str] = Counter()

@@ -17,7 +17,6 @@ from relay.stages import PlaneSettings
 from signaling.agents import AgentsSettings
 from signaling.api import HttpsSettings
 from signaling.contact.contact import ContactSettings
-from signaling.database_writer import WriteSettings
 from signaling.sip.digest import Algorithm, Credentials
 from signaling.sip.events import Transport, UserAgentSettings
 from signaling.sip.message import MessageLimits
@@ -29,12 +28,12 @@ from signaling.softphone.socket import SocketSettings
 from signaling.softphone.throttle import ThrottleSettings
 
 __all__ = [
-    "agents",
     "exchange",
     "https",
     "jitter",
     "media_sockets",
     "message_limits",
+    "plane",
     "sip_sockets",
     "softphone_media",
     "softphone_socket",
@@ -165,19 +164,9 @@ def plane(settings: Settings) -> PlaneSettings:
     )
 
 
-def database(settings: Settings) -> WriteSettings:
-    """The queue of writes."""
-    return WriteSettings(writes_max=settings.database.writes_max)
-
-
 def jitter(settings: Settings) -> JitterSettings:
     """Depth of jitter buffers."""
     return JitterSettings(depth_slots_max=settings.media.jitter_ms_max // FRAME_MS)
-
-
-def agents(settings: Settings) -> AgentsSettings:
-    """How many agents there may be."""
-    return AgentsSettings(agents_max=settings.softphone.connections_max)
 
 
 def exchange(settings: Settings) -> ExchangeSettings:
@@ -186,6 +175,7 @@ def exchange(settings: Settings) -> ExchangeSettings:
         queues=tuple(_queue(queue, settings) for queue in settings.queues),
         queue_of_trunk={trunk.name: trunk.queue for trunk in settings.trunks},
         contacts_max=settings.limits.contacts_max,
+        agents=AgentsSettings(agents_max=settings.softphone.connections_max),
         reconnect_seconds=settings.softphone.reconnect_seconds,
     )
 

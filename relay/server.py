@@ -35,6 +35,7 @@ from relay.demo.welcome import welcome
 from relay.effects import Identity
 from relay.errors import OperatorError
 from relay.exchange import Exchange
+from relay.instance_database import open_database
 from relay.keeper import Keeper
 from relay.metrics import Metrics, Parts
 from relay.plane import Plane
@@ -45,7 +46,7 @@ from relay.ticker import Ticker
 from relay.trunk_calls import TrunkCalls, TrunkMedia
 from signaling import access, api
 from signaling.contact.record import WallAnchor
-from signaling.database import Database, Scope, sqlite_url
+from signaling.database import Database
 from signaling.sip.socket import Listener, SipSockets
 from signaling.sip.trunks import Trunks
 from signaling.sip.user_agent import UserAgent
@@ -231,14 +232,7 @@ def _certificates(settings: Settings, data: DataDirectory) -> certificates.Certi
 async def _open_database(
     settings: Settings, data: DataDirectory, anchor: WallAnchor, stack: AsyncExitStack
 ) -> Database:
-    url = settings.database.url
-    database = await Database.open(
-        url.get_secret_value() if url is not None else sqlite_url(data.database),
-        Scope(data.identity.account_id, data.identity.instance_id),
-        data.records_key(),
-        wall=anchor.wall,
-        settings=provision.database(settings),
-    )
+    database = await open_database(settings, data, wall=anchor.wall)
     stack.push_async_callback(database.close)
     for record in await database.close_left_open():
         _log.warning("contact found open after a restart", contact_id=record.contact_id)
