@@ -109,8 +109,10 @@ def check(entries: Iterable[AuditEntry], expected: Chain) -> list[Finding]:
     for entry in entries:
         findings += _check_one(entry, head, length, expected)
         head, length = entry.digest, length + 1
-    if (head, length) != (expected.head, expected.length):
+    if length != expected.length:
         findings.append(Finding(length, f"the log ends after {length} entries, not after {expected.length}"))
+    elif head != expected.head:
+        findings.append(Finding(length, "the log does not end where it must"))
     return findings
 
 
