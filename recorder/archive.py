@@ -43,13 +43,12 @@ def manifest_keys(reader: ObjectReader, prefix: str = "") -> list[str]:
 
 def contact_objects(reader: ObjectReader, contact: str) -> tuple[str, list[str]]:
     """A contact's directory and every object key that contains its id; `contact` is an id, or its manifest's key."""
+    every = sorted(reader.object_keys())
     directory = ""
     if "/" in contact:
         directory = contact.rsplit("/", 1)[0] + "/"
-        contact = _contact_id_of(reader, contact)
-    keys = sorted(
-        key for key in reader.object_keys() if belongs_to(key, contact) or (directory and key.startswith(directory))
-    )
+        contact = _contact_id_of(reader, contact, exists=contact in every)
+    keys = [key for key in every if belongs_to(key, contact) or (directory and key.startswith(directory))]
     if not keys:
         raise Unavailable(f"the store holds nothing of contact {contact}", refused=True)
     if not directory:
@@ -80,9 +79,10 @@ def unwrap_key(body: Mapping[str, Json], manifest: Manifest, key_service: KeySer
     return ContactKey(key_id, key_service.unwrap(wrapped, wrap_context(identity, key_id)))
 
 
-def _contact_id_of(reader: ObjectReader, manifest_key: str) -> str:
+def _contact_id_of(reader: ObjectReader, manifest_key: str, *, exists: bool) -> str:
     """The id that a manifest names, before its signature is known: it only selects what is looked at."""
     try:
-        return str(parse_unchecked(reader.read(manifest_key)).get("contact_id") or manifest_key.split("/")[-2])
+        body = parse_unchecked(reader.read(manifest_key)) if exists else {}
     except RemoteError:
-        return manifest_key.split("/")[-2]
+        body = {}
+    return str(body.get("contact_id") or manifest_key.split("/")[-2])

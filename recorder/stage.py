@@ -8,7 +8,6 @@ two files counts once. Files are freed oldest first: a contact's last record nev
 from __future__ import annotations
 
 import contextlib
-import threading
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -31,7 +30,7 @@ class Recovery:
 
 
 class Stage:
-    """The journal of one relay. One thread writes; `read` may be called from others."""
+    """The journal of one relay. One thread writes; `read` is called from others, for contacts that have ended."""
 
     def __init__(self, disk: Disk, file_bytes_max: int) -> None:
         self.recovery = Recovery()
@@ -47,7 +46,6 @@ class Stage:
         self._current_size = 0
         self._next_file = 1
         self._extents: dict[str, dict[str, array[int]]] = {}
-        self._lock = threading.Lock()
 
     def recover(self) -> Iterator[Record]:
         """Every record of the files that are there, once, in order; to be walked to its end before anything else."""
@@ -85,8 +83,7 @@ class Stage:
 
     def read(self, contact_id: str, name: str) -> bytes:
         """The whole of an object, cut from the journal."""
-        with self._lock:
-            extents = tuple(self._extents.get(contact_id, {}).get(name, ()))
+        extents = tuple(self._extents.get(contact_id, {}).get(name, ()))
         parts: list[bytes] = []
         for file, offset, length in zip(extents[::3], extents[1::3], extents[2::3], strict=True):
             part = self._disk.read(_name(file), offset, length)
@@ -144,16 +141,14 @@ class Stage:
                 self._disk.remove(_name(file))
 
     def _forget(self, contact_id: str) -> None:
-        with self._lock:
-            self._extents.pop(contact_id, None)
+        self._extents.pop(contact_id, None)
         for contact_ids in self._files.values():
             contact_ids.discard(contact_id)
 
     def _index(self, file: int, frames: list[bytes]) -> None:
-        with self._lock:
-            for (record, _), frame in zip(self._pending, frames, strict=True):
-                self._current_size += len(frame)
-                self._place(record, file, self._current_size - len(record.data))
+        for (record, _), frame in zip(self._pending, frames, strict=True):
+            self._current_size += len(frame)
+            self._place(record, file, self._current_size - len(record.data))
         self._pending.clear()
         self.pending_bytes = 0
 

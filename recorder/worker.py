@@ -100,7 +100,12 @@ class Recorder:
     def start(self) -> None:
         """Recover, then run. Raises Unavailable, OSError where the stage cannot be read."""
         self._courier.start()
-        self._scribe.recover()
+        try:
+            self._scribe.recover()
+        except BaseException:
+            self._courier.stop()
+            self._stage.close()
+            raise
         self._thread.start()
 
     def offer(self, values: Iterable[Captured], now: float) -> None:

@@ -299,6 +299,13 @@ def test_a_signed_tombstone_instead_of_the_key_is_a_shredded_contact():
     assert_found(store, key_of("key"))
 
 
+def test_a_missing_manifest_is_found_by_its_key_too():
+    store = bucket()
+    key = key_of("manifest")
+    del store.objects[key]
+    assert_found(store, key, key)
+
+
 class Away(Bucket):
     def read(self, key: str) -> bytes:
         raise Unavailable("store: connection refused")

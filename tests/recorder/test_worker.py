@@ -112,6 +112,14 @@ def test_a_stage_in_use_is_refused(settings):
     recorder.stop()
 
 
+def test_a_stage_that_cannot_be_read_fails_the_start_and_lets_go(settings):
+    (settings.stage / "journal-0000000001").mkdir(parents=True)
+    for _ in range(2):
+        recorder = recorder_of(settings, Bucket(), Events())
+        with pytest.raises(IsADirectoryError):
+            recorder.start()
+
+
 def test_a_defect_in_a_pass_does_not_end_the_worker(settings, monkeypatch):
     events = Events()
     bucket = Bucket()
