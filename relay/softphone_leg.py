@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import ipaddress
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import aioice
@@ -60,6 +61,8 @@ class SoftphoneMediaSettings:
     """Addresses that one browser may validate."""
     datagrams_max: int = 32
     """DTLS datagrams that wait for one leg."""
+    advertised: Mapping[str, str] = field(default_factory=dict[str, str])
+    """The address that browsers reach instead of a local one, where a router translates (1:1 NAT, same port)."""
 
 
 @dataclass(slots=True)
@@ -137,7 +140,8 @@ class SoftphoneTransports:
             raise LocalError("browser legs need at least one media address")
         self.settings = settings or SoftphoneMediaSettings()
         self.counters = SoftphoneMediaCounters()
-        self._addresses = tuple(addresses)
+        # Loopback last: a browser elsewhere would try its own machine first.
+        self._addresses = tuple(sorted(addresses, key=lambda local: ipaddress.ip_address(local[0]).is_loopback))
         self._send = send
         self._certificate = certificate
         self._entropy = entropy
@@ -215,7 +219,12 @@ class SoftphoneTransports:
         return LocalMedia(
             ice=IceCredentials(leg.connection.local_username, leg.connection.local_password),
             candidates=tuple(
-                Candidate(candidate.host, candidate.port, candidate.priority, candidate.foundation)
+                Candidate(
+                    self.settings.advertised.get(candidate.host, candidate.host),
+                    candidate.port,
+                    candidate.priority,
+                    candidate.foundation,
+                )
                 for candidate in leg.connection.local_candidates
             ),
             fingerprint=Fingerprint("sha-256", digest.value),

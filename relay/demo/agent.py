@@ -3,7 +3,7 @@
 `python -m relay.demo.agent` reads its setup as one line of JSON from standard input (so that no token stands in a
 command line), then commands, one JSON object a line: `{"do": "listen", "seconds": 1.5}` says what was heard last;
 `accept`, `reject`, `hold`, `resume`, `mute`, `unmute`, `hang_up` and `complete` are call control. What happens is told
-as one JSON object a line on standard output: `ready`, `heard`, `problem`, `over`, and the relay's notifications by name.
+as one JSON object a line on standard output: `ready`, `heard`, `problem`, `over`, and the relay's notifications.
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ from aiortc.rtcdtlstransport import RTCDtlsTransport
 
 from relay.errors import Exhausted, LocalError
 from relay.media import ControlDatagram, LegId
-from relay.softphone_leg import SoftphoneMediaSettings
+from relay.softphone_leg import SoftphoneMediaSettings, SoftphoneTransports
 from signaling.errors import RemoteError
-from tests.relay.shared_socket import browser, call, shared_sockets
+from tests.relay.shared_socket import CERTIFICATE, browser, call, shared_sockets
 
 LEG = LegId("leg-1")
 STRANGER = ("127.0.0.9", 9)
@@ -57,9 +57,7 @@ async def test_media_flows_both_ways_with_the_exported_keys():
         assert frame.sample_rate == 48_000
 
 
-@pytest.mark.parametrize(
-    "profile", ["SRTP_AEAD_AES_128_GCM", "SRTP_AEAD_AES_256_GCM", "SRTP_AES128_CM_SHA1_80"]
-)
+@pytest.mark.parametrize("profile", ["SRTP_AEAD_AES_128_GCM", "SRTP_AEAD_AES_256_GCM", "SRTP_AES128_CM_SHA1_80"])
 async def test_every_protection_profile_is_served(profile, monkeypatch):
     from aiortc import rtcdtlstransport
 
@@ -169,6 +167,56 @@ async def test_every_media_address_is_a_candidate_and_no_server_is_asked(monkeyp
         ports = re.findall(r"a=candidate:\S+ 1 udp \d+ 127\.0\.0\.1 (\d+) typ host", answer)
         assert [int(port) for port in ports] == [s.local[1] for s in relay.sockets]
         assert asked == []
+
+
+async def test_a_translated_address_is_the_one_that_browsers_are_told():
+    settings = SoftphoneMediaSettings(advertised={"127.0.0.1": "203.0.113.9"})
+    async with shared_sockets(settings=settings) as relay, browser() as peer:
+        answer = await relay.transports.connect(LEG, peer.localDescription.sdp)
+        port = relay.sockets[0].local[1]
+        assert f"203.0.113.9 {port} typ host\r\n" in answer
+        assert "c=IN IP4 203.0.113.9\r\n" in answer
+
+
+def test_loopback_is_the_last_that_browsers_try():
+    def candidates(*addresses):
+        async def make():
+            transports = SoftphoneTransports(
+                addresses,
+                lambda *_: None,
+                CERTIFICATE,
+                entropy=os.urandom,
+                on_ready=lambda *_: None,
+                on_moved=lambda *_: None,
+                on_lost=lambda *_: None,
+            )
+            return transports._addresses
+
+        return asyncio.run(make())
+
+    assert candidates(("127.0.0.1", 5), ("192.0.2.1", 5)) == (("192.0.2.1", 5), ("127.0.0.1", 5))
+    with pytest.raises(LocalError):
+        candidates()
+
+
+async def test_handshakes_wait_for_one_another():
+    settings = SoftphoneMediaSettings(handshakes_max=1)
+    async with shared_sockets(settings=settings) as relay, browser() as one, browser() as two:
+        await asyncio.gather(call(one, relay, LEG), call(two, relay, LegId("leg-2")))
+        await relay.wait_until(lambda: len(relay.ready) == 2)
+
+
+async def test_one_browser_validates_only_so_many_addresses():
+    settings = SoftphoneMediaSettings(sources_max=3)
+    async with shared_sockets(settings=settings) as relay, browser() as peer:
+        await relay.transports.connect(LEG, peer.localDescription.sdp)
+        leg, local = relay.transports._legs[LEG], relay.sockets[0].local
+        taken = [relay.transports._validated(leg, local, ("192.0.2.1", port)) for port in (1, 2, 3, 4, 1)]
+        assert taken == [True, True, True, False, True]
+        assert relay.transports.counters.sources_overflow == 1
+        await relay.transports.close(LEG)
+        assert relay.transports._by_pair == {}
+        assert not relay.transports._validated(leg, local, ("192.0.2.1", 9))
 
 
 async def test_bad_offers_and_limits_are_refused_in_words():

@@ -63,7 +63,8 @@ const NOTIFICATIONS = {
     change(withContact(state, told.contact_id, { state: "after_contact_work", ending: told.reason, since: now }), {
       notice: endingText(told.reason),
     }),
-  "contact.closed": (state, told) => (state.contact?.id === told.contact_id ? change(state, { contact: null }) : state),
+  "contact.closed": (state, told) =>
+    state.contact?.id === told.contact_id ? change(state, { contact: null, heard: null }) : state,
   "media.quality": (state, told) => change(state, { heard: told }),
 };
 

@@ -10,6 +10,7 @@ const IDLE = {
   available: ["icon-phone", "Ready for calls", "The next call rings here. Your microphone is detached until you answer."],
 };
 const PREPARING = ["icon-phone", "Connecting your audio …", "Calls can ring as soon as it is up."];
+const AWAY = ["icon-power", "Reconnecting …", "No call can ring here until the relay is back."];
 const GRADES = { excellent: "Excellent", good: "Good", fair: "Fair", poor: "Poor" };
 const FREE = ["available", "break", "offline"];
 const CONTROLS = {
@@ -113,6 +114,7 @@ function contactStage(contact) {
 }
 
 function idleStage(state) {
+  if (state.connection !== "online") return ["preparing", AWAY[0], "", AWAY[1], AWAY[2]];
   const prepared = state.agent !== "available" || state.media === "connected";
   const [icon, title, text] = prepared ? IDLE[state.agent] ?? IDLE.available : PREPARING;
   return [prepared ? state.agent : "preparing", icon, "", title, state.notice ? `${state.notice} ${text}` : text];
@@ -144,7 +146,8 @@ function drawAudio(state) {
 
 function drawQuality(state) {
   const measured = state.media === "connected" ? quality(state) : null;
-  const label = { connecting: "Connecting …", failed: "No audio connection", closed: "Audio is off" }[state.media];
+  const audio = { connecting: "Connecting …", failed: "No audio connection", closed: "Audio is off" }[state.media];
+  const label = audio ?? (state.connection === "online" || isOnContact(state) ? undefined : "Relay out of reach");
   const found = isOnContact(state) ? grade(measured) : "none";
   $("quality").dataset.grade = label ? "none" : found === "none" ? "ready" : found;
   setText("quality-label", label ?? GRADES[found] ?? "Ready");
