@@ -63,6 +63,8 @@ class Call:
         self.core = core
         self.id = CallId(core.token())
         self.flow = flow
+        self.trunk = ""
+        """Name of the trunk that a call to us comes from."""
         self.state = CallState.PROCEEDING
         self.dialog: Dialog | None = None
         self.session_timer: SessionTimer | None = None
@@ -342,6 +344,7 @@ class Call:
         for timer in ("ring", "answer", "provisional", "cancel", "session", "refresh"):
             self.core.timers.stop((self, timer))
         self.core.calls.pop(self.id, None)
+        self.core.trunk_calls[self.trunk] -= 1
         self.leave_dialog()
         if event is not None:
             self.core.emit(event)

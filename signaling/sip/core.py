@@ -53,6 +53,7 @@ class Core:
         self.dialogs: dict[DialogKey, TimedCall] = {}
         self.calls: dict[CallId, TimedCall] = {}
         self.flows: dict[FlowId, Flow] = {}
+        self.trunk_calls: Counter[str] = Counter()
         self.counters: Counter[str] = Counter()
         self._effects: list[Effect] = []
         self._opening: dict[str, tuple[TimedCall, Request]] = {}

@@ -32,6 +32,7 @@ class IncomingLeg(Call):
         dialog = Dialog.from_request(invite.request, core.token())
         super().__init__(core, invite.flow)
         self.trunk = trunk
+        core.trunk_calls[trunk] += 1
         self._invite = invite
         self._provisional: _Provisional | None = None
         self._provisional_sequence = core.rng.randrange(1, 2**31)
@@ -161,7 +162,7 @@ class IncomingLeg(Call):
         self.core.timers.start((self, "provisional"), min(now + waits.interval, waits.gives_up_at))
 
     def _stop_ringing(self) -> None:
-        self._provisional = None
+        # What was last sent reliably stays known: its PRACK may still come (RFC 3262 §3).
         self._queued.clear()
         self.core.timers.stop((self, "ring"))
         self.core.timers.stop((self, "provisional"))

@@ -56,6 +56,8 @@ class OutgoingLeg(Call):
         if self.state is not CallState.CALLING:
             super().hang_up(now, cause)
             return
+        if self._cancelling:
+            return
         self._cancelling = True
         self.core.timers.stop((self, "ring"))
         if self._transaction is None:
@@ -87,7 +89,7 @@ class OutgoingLeg(Call):
         if self.state is CallState.CALLING:
             self.flow = flow
             self._send_invite(now)
-        else:
+        elif self.dialog is not None:
             super().flow_opened(request, flow, now)
 
     def flow_failed(self, request: Request, now: float) -> None:

@@ -97,7 +97,7 @@ class TransactionLayer:
         self._servers[key] = transaction
         self._load[""] += 1
         if request.recipient.tag is None:
-            self._merged[_merge_key(request)] = key
+            self._merged.setdefault(_merge_key(request), key)
         self._handle(transaction, "start", now)
         return transaction
 

@@ -73,7 +73,8 @@ class Trunks:
 
 
 def _matches(trunk: Trunk, flow: Flow) -> bool:
-    if any(name in flow.certificate_names for name in trunk.certificate_names):
+    shown = {name.casefold() for name in flow.certificate_names}
+    if any(name.casefold() in shown for name in trunk.certificate_names):
         return True
     try:
         address = ipaddress.ip_address(flow.remote[0])

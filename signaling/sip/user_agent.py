@@ -24,6 +24,7 @@ from signaling.sip.grammar import Uri
 from signaling.sip.incoming import IncomingLeg
 from signaling.sip.message import MalformedMessage, Request, Response, parse, respond
 from signaling.sip.outgoing import OutgoingLeg
+from signaling.sip.session_timer import answer_session_timer
 from signaling.sip.transaction import Transaction
 from signaling.sip.transaction_layer import stamp_via
 from signaling.sip.trunks import Trunk, Trunks
@@ -109,7 +110,8 @@ class UserAgent:
 
     def next_timer(self) -> float | None:
         """When `handle_timer` is due next, None: not before something else happens."""
-        return min(filter(None, (self._core.layer.next_timer(), self._core.timers.next())), default=None)
+        deadlines = (self._core.layer.next_timer(), self._core.timers.next())
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def poll(self) -> list[Effect]:
         """Take all effects, in order."""
@@ -295,8 +297,8 @@ class UserAgent:
         if accepted and not accepted & {SDP_TYPE, "application/*", "*/*"}:
             raise RemoteError("the caller takes no session description", sip_status=406)
         offer = session_description(request)
-        calls = sum(isinstance(call, IncomingLeg) and call.trunk == trunk.name for call in core.calls.values())
-        if len(core.calls) >= core.settings.calls_max or calls >= trunk.calls_max:
+        answer_session_timer(request, core.settings.session_seconds_min)
+        if len(core.calls) >= core.settings.calls_max or core.trunk_calls[trunk.name] >= trunk.calls_max:
             raise RemoteError("there are too many calls", sip_status=503)
         call = IncomingLeg(core, transaction, trunk.name, now)
         core.respond(transaction, 100, now)
