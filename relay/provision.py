@@ -45,12 +45,14 @@ FRAME_MS = 20
 
 
 def user_agent(settings: Settings, ports: Mapping[Transport, int]) -> UserAgentSettings:
-    """The SIP user agent; `ports` are those that the listeners got."""
+    """The SIP user agent; `ports` are those of the listeners, 0 where any free one was asked for."""
     sip = settings.sip
+    # Who asks for any port has its calls' connections tell which: their local end, in Contact, is where a peer sends ACK.
+    known = tuple((transport, port) for transport, port in ports.items() if port)
     return UserAgentSettings(
         realm=sip.realm,
         advertised_host=sip.advertised_host or "",
-        contact_ports=tuple(ports.items()),
+        contact_ports=known,
         message_limits=message_limits(settings),
         transactions_max=sip.transactions_max,
         calls_max=sip.calls_max,
