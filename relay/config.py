@@ -422,7 +422,7 @@ class Settings(BaseSettings):
         frozen=True, extra="forbid", env_prefix="KOPPEL_", env_nested_delimiter="__", validate_default=False
     )
 
-    data_dir: Path = Path()
+    data_dir: Path = Path("~/.local/share/koppel")
     """Folder of keys, certificates, stage, store and database."""
     instance_alias: Name = "koppel"
     """A short name of this instance, for people."""

@@ -18,6 +18,8 @@ from relay.config import LogSettings
 
 __all__ = ["configure", "redact", "redact_text"]
 
+CHATTY = ("aioice", "aiortc", "alembic", "asyncio", "uvicorn")
+"""Libraries whose everyday is of interest only at level debug."""
 REMOVED = "(removed)"
 TEXT_MAX = 4_096
 """Longest text of one value; traces of errors may be `TRACE_MAX`."""
@@ -97,6 +99,8 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.level.upper())
+    for library in CHATTY:
+        logging.getLogger(library).setLevel("NOTSET" if settings.level == "debug" else "WARNING")
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,

@@ -90,7 +90,7 @@ def recordings(config_file: ConfigFile = None, data_dir: DataDir = None, json: J
         print_json([entry.to_json() for entry in found])
         return
     rows = [
-        (entry.contact_id, entry.started_at, f"{entry.seconds:.1f} s", ", ".join(entry.tracks), entry.ended)
+        (entry.contact_id, entry.started_at[:19], f"{entry.seconds:.1f} s", ", ".join(entry.tracks), entry.ended)
         for entry in found
     ]
     print_table(["contact", "started (UTC)", "length", "tracks", "ended"], rows)

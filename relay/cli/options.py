@@ -21,6 +21,9 @@ NO = 1
 COULD_NOT = 2
 """Exit code: the question could not be answered, or the thing not done."""
 
+PIPE_COLUMNS = 400
+"""Width of tables that no terminal shows: wide enough for one line a row."""
+
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Data directory.", show_default="~/.local/share/koppel")
 ]
@@ -57,7 +60,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column == columns[0])
     for row in rows:
         table.add_row(*(Text(str(cell)) for cell in row))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else PIPE_COLUMNS).print(table)

@@ -321,5 +321,4 @@ def test_limits_reach_their_parts() -> None:
     socket = provision.softphone_socket(settings)
     assert (socket.limits.requests_burst, socket.throttle.failures_max) == (3, 4)
     assert socket.origins == ("https://crm.example.org",)
-    assert provision.agents(settings).agents_max == settings.softphone.connections_max
     assert provision.https(settings).connections_max == settings.https.connections_max

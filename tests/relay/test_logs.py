@@ -121,6 +121,21 @@ def test_bytes_are_counted_not_shown_and_texts_are_bounded() -> None:
     assert event["text"].endswith(f"… ({4 * TEXT_MAX} characters)")
 
 
+def test_libraries_tell_their_everyday_only_at_level_debug() -> None:
+    stream = io.StringIO()
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    for chosen, lines_told in (("info", 1), ("debug", 3)):
+        configure(LogSettings(level=chosen, format="json"), stream)  # type: ignore[arg-type]
+        logging.getLogger("uvicorn.error").info("started")
+        logging.getLogger("uvicorn.error").warning("odd")
+        assert len(stream.getvalue().splitlines()) == lines_told
+    configure(LogSettings(level="info"), stream)
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
 def test_level_is_obeyed() -> None:
     stream = io.StringIO()
     root = logging.getLogger()
