@@ -424,8 +424,6 @@ class Settings(BaseSettings):
 
     data_dir: Path = Path("~/.local/share/koppel")
     """Folder of keys, certificates, stage, store and database."""
-    instance_alias: Name = "koppel"
-    """A short name of this instance, for people."""
     tls: TlsSettings = TlsSettings()
     """The certificate of the relay."""
     sip: SipSettings = SipSettings()

@@ -7,6 +7,7 @@ that every limit stands in one place for the operator and beside its use for the
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from ipaddress import ip_address
 
 from relay.config import QueueSettings, Settings, TrunkSettings
 from relay.effects import ExchangeSettings, Queue
@@ -31,6 +32,7 @@ __all__ = [
     "exchange",
     "https",
     "jitter",
+    "may_read_metrics",
     "media_sockets",
     "message_limits",
     "plane",
@@ -47,8 +49,8 @@ FRAME_MS = 20
 def user_agent(settings: Settings, ports: Mapping[Transport, int]) -> UserAgentSettings:
     """The SIP user agent; `ports` are those of the listeners, 0 where any free one was asked for."""
     sip = settings.sip
-    # Who asks for any port has its calls' connections tell which: their local end, in Contact, is where a peer sends ACK.
-    known = tuple((transport, port) for transport, port in ports.items() if port)
+    # Where any port was asked for, the local end of a call's connection stands in Contact: there a peer sends ACK.
+    known: tuple[tuple[Transport, int], ...] = tuple((transport, port) for transport, port in ports.items() if port)
     return UserAgentSettings(
         realm=sip.realm,
         advertised_host=sip.advertised_host or "",
@@ -117,6 +119,15 @@ def https(settings: Settings) -> HttpsSettings:
     )
 
 
+def may_read_metrics(settings: Settings, host: str) -> bool:
+    """Whether a client at this address may read the metrics."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return False
+    return any(address in network for network in settings.https.metrics_readers)
+
+
 def softphone_socket(settings: Settings) -> SocketSettings:
     """The softphones' WebSocket."""
     softphone = settings.softphone
@@ -142,6 +153,7 @@ def softphone_media(settings: Settings) -> SoftphoneMediaSettings:
         legs_max=settings.media.legs_max,
         handshakes_max=settings.softphone.handshakes_max,
         connect_timeout_s=settings.softphone.connect_seconds,
+        advertised={str(local): str(public) for local, public in settings.media.advertised.items()},
     )
 
 

@@ -28,7 +28,7 @@ from recorder.store import Store
 from recorder.worker import Recorder
 from relay import certificates, interfaces, logs, provision, recording_setup
 from relay.config import Settings
-from relay.control import Authenticate, Control, LoggedInUser, MediaInbox
+from relay.control import Authenticate, Control, Keeping, LoggedInUser, MediaInbox
 from relay.data_directory import DataDirectory
 from relay.demo.hosting import DemoCustomer, caller_setup
 from relay.demo.welcome import welcome
@@ -105,90 +105,35 @@ class Relay:
     @classmethod
     async def start(cls, settings: Settings, data: DataDirectory, stack: AsyncExitStack, *, demo: bool) -> Relay:
         """Start all parts; `stack` stops them in the other order, the newest first."""
-        loop = asyncio.get_running_loop()
-        anchor = WallAnchor(loop.time(), time.time())
+        anchor = WallAnchor(asyncio.get_running_loop().time(), time.time())
         files = _certificates(settings, data)
         database = await _open_database(settings, data, anchor, stack)
         demo_agent = await _demo_agent(database, anchor.wall) if demo else None
         keeper = Keeper(database, anchor)
         recorder = await _start_recorder(settings, data, keeper, stack)
-        sockets = UdpSockets(provision.media_sockets(settings, interfaces.addresses()))
-        stack.callback(sockets.close)
-
-        agent = UserAgent(
-            provision.user_agent(settings, {"tls": settings.sip.port}),
-            Trunks(provision.trunks(settings)),
-            entropy=os.urandom,
-            rng=random.SystemRandom(),
-        )
-        exchange = Exchange(
-            Identity(data.identity.account_id, data.identity.instance_id),
-            provision.exchange(settings),
-            _trunk_calls(settings, agent, sockets),
-            entropy=os.urandom,
-        )
-        plane = Plane(
-            provision.plane(settings),
-            sockets,
-            lambda captured: recorder.offer(captured, time.monotonic()),
-            entropy=os.urandom,
-            wall=anchor.at,
-        )
-        inbox = MediaInbox(loop, settings.media.events_max)
-        ticker = Ticker(plane, inbox.put)
-        control = Control(
-            exchange,
-            submit=plane.apply,
-            authenticate=_authenticator(database),
-            keeper=keeper,
-            ice_servers=_ice_servers(settings),
-        )
-        inbox.deliver = control.media_events
-        ticker.start()
-        stack.push_async_callback(asyncio.to_thread, ticker.stop)
-        control.transports = SoftphoneTransports(
-            sockets.addresses,
-            sockets.send_control,
-            RTCCertificate.generateCertificate(),
-            entropy=os.urandom,
-            on_ready=control.leg_ready,
-            on_moved=control.leg_moved,
-            on_lost=control.leg_lost,
-            settings=provision.softphone_media(settings),
-        )
-        stack.push_async_callback(control.transports.close_all)
-        sip = SipSockets(
-            agent,
-            _listeners(settings, files),
-            control.sip_events,
-            client_tls=certificates.client_context(files.ca_file),
-            limits=provision.sip_sockets(settings),
-        )
-        control.transmit_sip = sip.transmit
-        softphones = SoftphoneSocket(
-            control, entropy=os.urandom, clock=loop.time, settings=provision.softphone_socket(settings)
-        )
+        media = _Media.start(settings, recorder, anchor, stack)
+        calls = _Calls.make(settings, data, files, media, Keeping(keeper, _authenticator(database)), stack)
         parts = Parts(
             version=version(),
-            exchange=exchange,
-            plane=plane,
-            ticker=ticker,
-            inbox=inbox,
+            exchange=calls.exchange,
+            plane=media.plane,
+            ticker=media.ticker,
+            inbox=media.inbox,
             recorder=recorder,
             keeper=keeper,
             writer=database.writer,
-            transports=control.transports,
-            softphones=softphones,
-            agent=agent,
-            sip=sip,
+            transports=calls.transports,
+            softphones=calls.softphones,
+            agent=calls.agent,
+            sip=calls.sip,
         )
-        https = await _serve_https(settings, files, softphones, Metrics(parts), demo_agent)
+        https = await _serve_https(settings, files, calls.softphones, Metrics(parts), demo_agent)
         stack.push_async_callback(https.stop)
-        stack.callback(softphones.drain)
-        await sip.start()
-        stack.push_async_callback(sip.stop)
-        stack.push_async_callback(control.drain, settings.limits.drain_seconds)
-        return cls(settings, exchange, sip, https, files, demo_agent)
+        stack.callback(calls.softphones.drain)
+        await _listen_sip(settings, calls.sip)
+        stack.push_async_callback(calls.sip.stop)
+        stack.push_async_callback(calls.control.drain, settings.limits.drain_seconds)
+        return cls(settings, calls.exchange, calls.sip, https, files, demo_agent)
 
     def ready(self, demo_password: str) -> Ready:
         """Where everything is."""
@@ -215,6 +160,96 @@ class Relay:
         customer = DemoCustomer(caller_setup(ready), lambda: any(agent.available for agent in agents.all))
         customer.start()
         stack.push_async_callback(customer.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class _Media:
+    """The plane, its sockets and its thread, and the way of its events to the control loop."""
+
+    sockets: UdpSockets
+    plane: Plane
+    inbox: MediaInbox
+    ticker: Ticker
+
+    @classmethod
+    def start(cls, settings: Settings, recorder: Recorder, anchor: WallAnchor, stack: AsyncExitStack) -> _Media:
+        sockets = UdpSockets(provision.media_sockets(settings, interfaces.addresses()))
+        stack.callback(sockets.close)
+        plane = Plane(
+            provision.plane(settings),
+            sockets,
+            lambda captured: recorder.offer(captured, time.monotonic()),
+            entropy=os.urandom,
+            wall=anchor.at,
+        )
+        inbox = MediaInbox(asyncio.get_running_loop(), settings.media.events_max)
+        ticker = Ticker(plane, inbox.put)
+        ticker.start()
+        stack.push_async_callback(asyncio.to_thread, ticker.stop)
+        return cls(sockets, plane, inbox, ticker)
+
+
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    """The control loop's parts: SIP, softphones, and the exchange between them."""
+
+    agent: UserAgent
+    exchange: Exchange
+    control: Control
+    transports: SoftphoneTransports
+    sip: SipSockets
+    softphones: SoftphoneSocket
+
+    @classmethod
+    def make(
+        cls,
+        settings: Settings,
+        data: DataDirectory,
+        files: certificates.Certificates,
+        media: _Media,
+        keeping: Keeping,
+        stack: AsyncExitStack,
+    ) -> _Calls:
+        agent = UserAgent(
+            provision.user_agent(settings, {"tls": settings.sip.port}),
+            Trunks(provision.trunks(settings)),
+            entropy=os.urandom,
+            rng=random.SystemRandom(),
+        )
+        exchange = Exchange(
+            Identity(data.identity.account_id, data.identity.instance_id),
+            provision.exchange(settings),
+            _trunk_calls(settings, agent, media.sockets),
+            entropy=os.urandom,
+        )
+        control = Control(exchange, submit=media.plane.apply, keeping=keeping, ice_servers=_ice_servers(settings))
+        media.inbox.deliver = control.media_events
+        control.transports = SoftphoneTransports(
+            media.sockets.addresses,
+            media.sockets.send_control,
+            RTCCertificate.generateCertificate(),
+            entropy=os.urandom,
+            on_ready=control.leg_ready,
+            on_moved=control.leg_moved,
+            on_lost=control.leg_lost,
+            settings=provision.softphone_media(settings),
+        )
+        stack.push_async_callback(control.transports.close_all)
+        sip = SipSockets(
+            agent,
+            _listeners(settings, files),
+            control.sip_events,
+            client_tls=certificates.client_context(files.ca_file),
+            limits=provision.sip_sockets(settings),
+        )
+        control.transmit_sip = sip.transmit
+        softphones = SoftphoneSocket(
+            control,
+            entropy=os.urandom,
+            clock=asyncio.get_running_loop().time,
+            settings=provision.softphone_socket(settings),
+        )
+        return cls(agent, exchange, control, control.transports, sip, softphones)
 
 
 def version() -> str:
@@ -300,6 +335,9 @@ async def _serve_https(
         softphones,
         health=metrics.health,
         metrics=metrics.exposition,
+        may_read_metrics=lambda request: provision.may_read_metrics(
+            settings, request.client.host if request.client else ""
+        ),
         demo=api.DemoAgent(demo_agent.user, demo_agent.token) if demo_agent is not None else None,
     )
     context = certificates.server_context(files)
@@ -311,6 +349,16 @@ async def _serve_https(
         raise OperatorError(
             f"port {settings.https.port} on {settings.https.host} cannot be had ({error.strerror}): "
             "set https.port in koppel.toml or KOPPEL_HTTPS__PORT, 0 for any free one"
+        ) from None
+
+
+async def _listen_sip(settings: Settings, sip: SipSockets) -> None:
+    try:
+        await sip.start()
+    except OSError as error:
+        raise OperatorError(
+            f"a SIP listener cannot be had on {settings.sip.host}:{settings.sip.port} ({error.strerror}): "
+            "set sip.port in koppel.toml or KOPPEL_SIP__PORT, 0 for any free one"
         ) from None
 
 
