@@ -24,6 +24,8 @@ FULL: Final = 0x0101
 """Both halves of a slot, as one word."""
 TICK_MS: Final = 20.0
 _SLOT_MASK: Final = 0x0FFFFFFF
+_FRESH_TICKS: Final = 100
+"""Of a stream this young the first late packet already says that the depth was guessed wrong."""
 _WINDOW_TICKS: Final = 25
 _WINDOWS: Final = 16
 _WINDOWS_SHORT: Final = 2
@@ -89,6 +91,7 @@ class JitterBuffers:
         self._slacks = np.full((legs_max, _WINDOWS), -np.inf)
         self._jump = np.zeros(legs_max, np.int64)
         self._skip_at = np.zeros(legs_max, np.int64)
+        self._began = np.zeros(legs_max, np.int64)
         self._ticks = 0
 
     def open(self, leg: int, clock: int) -> None:
@@ -213,6 +216,7 @@ class JitterBuffers:
         self.timestamp[leg] = (timestamp + newest - depth) & 0xFFFFFFFF
         self.running[leg] = True
         self.missed[leg] = 0
+        self._began[leg] = self._ticks
         self._jump[leg] = -1
         self._halves[leg] = 0
         self._forget_depth(leg)
@@ -228,7 +232,7 @@ class JitterBuffers:
     def _consider_growth(self, leg: int, slots: int) -> None:
         """A packet missed its tick by `slots`: wait for its kind from now on, if lateness recurs."""
         self._score[leg] += 1.0
-        fresh = self._slacks[leg, 0] == -np.inf
+        fresh = self._ticks - int(self._began[leg]) < _FRESH_TICKS
         if not fresh and self._score[leg] < self.settings.lateness_score:
             return
         if slots > min(int(self.missed[leg]), self.settings.growth_slots_max):

@@ -71,6 +71,11 @@ class Plane:
         else:
             self._refused.append(step)
 
+    @property
+    def steps_waiting(self) -> int:
+        """Steps that no tick has carried out yet."""
+        return len(self._steps)
+
     def tick_at(self, now: float) -> int:
         """The number of the tick that is due at `now`: the last that is not later."""
         if self._origin is None:
@@ -111,7 +116,7 @@ class Plane:
             "legs": len(stages.legs),
             "conferences": len(stages.conferences),
             "tracks": len(stages.taps),
-            "steps_waiting": len(self._steps),
+            "steps_waiting": self.steps_waiting,
             **self.counters,
         }
 

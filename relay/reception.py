@@ -44,10 +44,10 @@ class Reception:
 
     def open(self, leg: int) -> None:
         """A new leg in a row."""
+        self.restart(leg)
         self.received[leg] = self._lost_before[leg] = 0
         self._reported[leg] = 0
         self._jitter[leg] = 0.0
-        self.restart(leg)
 
     def restart(self, leg: int) -> None:
         """The leg's SSRC changed: its next packet begins a new count; what was lost stays lost."""

@@ -20,6 +20,7 @@ SWITCH_SECONDS: Final = 0.0005
 """How long another Python thread may keep the interpreter from the tick: with CPython's 5 ms, a busy control loop makes
 ticks 7 ms late; with this, the median tick beside it is as fast as alone (measured: see benchmarks)."""
 _BUCKET_SECONDS: Final = 0.0001
+_LAST_TICKS_MAX: Final = 50
 _BUCKETS: Final = 2000
 """Up to 200 ms; what is longer counts in the last."""
 
@@ -112,7 +113,7 @@ class Ticker:
         self._thread.start()
 
     def stop(self, timeout_seconds: float = 2.0) -> None:
-        """End after one more tick, which carries out the steps that still wait."""
+        """End once the steps that still wait are carried out."""
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout_seconds)
@@ -143,7 +144,11 @@ class Ticker:
             due = self._plane.due(self._plane.tick_number + 1)
             if ended < due:
                 self._sleep(due - ended)
-        self._notify_guarded(self._plane.tick(self._clock()))
+        # Whoever stops the plane has just closed legs and recordings: goodbyes and last frames go out at once.
+        for _ in range(_LAST_TICKS_MAX):
+            self._notify_guarded(self._plane.tick(self._clock()))
+            if not self._plane.steps_waiting:
+                return
 
     def _notify_guarded(self, events: list[MediaEvent]) -> None:
         if not events:
