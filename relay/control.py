@@ -15,6 +15,7 @@ from typing import Protocol
 
 import structlog
 
+from relay import errors
 from relay.effects import CloseMedia, ContactFinished, ContactLogged, ExchangeEffect, Notify, Submit
 from relay.exchange import Exchange
 from relay.media import Address, ControlDatagram, LegId, MediaEvent, MoveLeg, OpenLeg, Step
@@ -54,6 +55,14 @@ class Keeper(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """The database, as the control loop sees it."""
+
+    keeper: Keeper
+    authenticate: Authenticate
+
+
 class MediaInbox:
     """Brings the plane's events from the tick's thread to the control loop, in order and within a limit."""
 
@@ -89,8 +98,7 @@ class Control:
         exchange: Exchange,
         *,
         submit: Callable[[Step], None],
-        authenticate: Authenticate,
-        keeper: Keeper,
+        keeping: Keeping,
         ice_servers: tuple[m.IceServer, ...] = (),
     ) -> None:
         self.exchange = exchange
@@ -99,8 +107,7 @@ class Control:
         self.transmit_sip: Callable[[], None] = lambda: None
         """Sends what the user agent has to send; set once there are sockets."""
         self._submit = submit
-        self._authenticate = authenticate
-        self._keeper = keeper
+        self._keeping = keeping
         self._ice_servers = ice_servers
         self._loop = asyncio.get_running_loop()
         self._sessions: dict[str, SoftphoneSession] = {}
@@ -162,7 +169,7 @@ class Control:
 
     async def log_in(self, token: str, session: SoftphoneSession) -> m.LoggedIn:
         """Take a session for the user of a token."""
-        user = await self._authenticate(token)
+        user = await self._keeping.authenticate(token)
         if user is None:
             raise m.RequestError(m.ErrorCode.NOT_LOGGED_IN, "this token is not known")
         self._sessions[session.session_id] = session
@@ -199,6 +206,9 @@ class Control:
         leg_id = self.exchange.leg_connecting(session_id)
         try:
             return await self.transports.connect(leg_id, sdp)
+        except errors.Exhausted as error:
+            self.exchange.leg_lost(leg_id, "too many softphones", self.now)
+            raise m.RequestError(m.ErrorCode.TOO_MANY, str(error), retry_after=5.0) from error
         except Exception:
             self.exchange.leg_lost(leg_id, "the offer was refused", self.now)
             raise
@@ -247,9 +257,9 @@ class Control:
             case CloseMedia(leg_id):
                 self._close_media(leg_id)
             case ContactLogged():
-                self._keeper.logged(effect)
+                self._keeping.keeper.logged(effect)
             case ContactFinished():
-                self._keeper.finished(effect)
+                self._keeping.keeper.finished(effect)
 
     def _notify(self, session_id: str, notification: m.Notification) -> None:
         session = self._sessions.get(session_id)

@@ -18,8 +18,8 @@ from relay.config import LogSettings
 
 __all__ = ["configure", "redact", "redact_text"]
 
-CHATTY = ("aioice", "aiortc", "alembic", "asyncio", "uvicorn")
-"""Libraries whose everyday is of interest only at level debug."""
+CHATTY = ("aioice", "aiortc", "aiosqlite", "alembic", "asyncio", "httpcore", "sqlalchemy", "uvicorn", "websockets")
+"""Libraries whose everyday is of interest only at level debug, and whose own debugging (frames, rows) never is."""
 REMOVED = "(removed)"
 TEXT_MAX = 4_096
 """Longest text of one value; traces of errors may be `TRACE_MAX`."""
@@ -100,7 +100,7 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
     root.handlers = [handler]
     root.setLevel(settings.level.upper())
     for library in CHATTY:
-        logging.getLogger(library).setLevel("NOTSET" if settings.level == "debug" else "WARNING")
+        logging.getLogger(library).setLevel("INFO" if settings.level == "debug" else "WARNING")
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
