@@ -83,7 +83,8 @@ class Switchboard:
             )
             for point in crosspoints(parties, waiting_source=command.waiting_source)
         )
-        return media.SetCrosspoints(conference_id(contact_id), gains)
+        members = tuple(_present(legs[party.party_id]) for party in parties if party.connected)
+        return media.SetCrosspoints(conference_id(contact_id), gains, members)
 
     def _open_track(self, contact_id: str, command: contact.OpenTrack) -> MediaCommand | None:
         leg_id = self.leg(contact_id, command.participant_id)
