@@ -8,9 +8,14 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 REQUIRE_ALL = os.environ.get("KOPPEL_REQUIRE_ALL") == "1"
 """Set where every program is installed: a skipped test is a failed one there."""
+
+# A loaded machine is no counterexample; where a failure must be repeatable, so are the examples.
+settings.register_profile("koppel", deadline=None, derandomize=REQUIRE_ALL)
+settings.load_profile("koppel")
 
 PROGRAMS = {
     "baresip": "apt-get install baresip-core",
