@@ -28,6 +28,8 @@ from signaling.sip.transaction import Transaction
 
 _GLARE_SECONDS = (0.0, 2.0)
 """RFC 3261 §14.1: before trying again after 491; as if we did not own the Call-ID, whoever does."""
+_PROOFS_MAX = 3
+"""Challenges in a row: one for a proxy, one for the called end, one for a stale nonce."""
 
 
 class CallState(Enum):
@@ -77,6 +79,8 @@ class Call:
         """The last request of ours within the dialog that has its final response."""
         self._local_sdp = b""
         self.credentials: Credentials | None = None
+        self._challenges = 0
+        """Challenges answered in a row."""
         self._peer_allows: frozenset[str] = frozenset()
         self._end_when_acknowledged = False
         self._cause = ""
@@ -205,6 +209,7 @@ class Call:
             return
         if response.status in {401, 407} and self._send_with_proof(transaction, response, now):
             return
+        self._challenges = 0
         if self.state is CallState.ENDED:
             return
         first = transaction is not self._refreshed
@@ -240,7 +245,7 @@ class Call:
     def _send_with_proof(self, transaction: Transaction, response: Response, now: float) -> bool:
         """Send a challenged request again with its proof, once (RFC 3261 §22.2)."""
         request = transaction.request
-        proof = self.core.prove(request, response, self.credentials)
+        proof = self.prove(request, response)
         if proof is None or self.dialog is None:
             return False
         dropped = {"Via", "Max-Forwards", "Route", "From", "To", "Call-ID", "CSeq", "Content-Length"}
@@ -248,6 +253,11 @@ class Call:
         self._reinvite = None
         self._send(self.dialog.request(request.method, (*headers, proof), request.body), now)
         return True
+
+    def prove(self, request: Request, response: Response) -> tuple[str, str] | None:
+        """The header that answers a challenge; None if we cannot, or if the peer only ever asks again."""
+        self._challenges += 1
+        return self.core.prove(request, response, self.credentials) if self._challenges <= _PROOFS_MAX else None
 
     def transaction_failed(self, transaction: Transaction, why: Literal["timeout", "error"], now: float) -> None:
         """A transaction of the call died."""

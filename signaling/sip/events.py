@@ -58,6 +58,8 @@ class UserAgentSettings:
     timing: Timing = field(default_factory=Timing)
     message_limits: MessageLimits = field(default_factory=MessageLimits)
     transactions_max: int = 20_000
+    stranger_transactions_max: int = 2_000
+    """Requests in work at a time of peers that no trunk knows by address or certificate; beyond it 503."""
     calls_max: int = 5_000
     ring_seconds_max: float = 180.0
     """An INVITE, theirs or ours, that is neither answered nor refused by then is ended (RFC 3261 §13.3.1.1)."""

@@ -34,7 +34,8 @@ def split_list(text: str, separator: str = ",") -> list[str]:
         return [part.strip() for part in text.split(separator)]
     parts: list[str] = []
     current: list[str] = []
-    for piece in _PIECE.findall(text):
+    for match in _PIECE.finditer(text):
+        piece = match[0]
         if piece == separator:
             parts.append("".join(current).strip())
             current.clear()

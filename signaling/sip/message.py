@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from signaling.errors import RemoteError
+from signaling.errors import LocalError, RemoteError
 from signaling.sip.grammar import CSeq, NameAddress, Uri, Via, is_token, split_list
 
 _COMPACT = {
@@ -29,7 +29,7 @@ _NAMES = {
     )
 }  # fmt: skip
 _SINGLE = ("From", "To", "Call-ID", "CSeq", "Max-Forwards", "Content-Length", "Content-Type")
-_FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
+_FOLD = re.compile(r"\r\n[ \t]+")
 _CALL_ID = re.compile(r"[^\s@]+(@[^\s@]+)?")
 _NUMBER = re.compile(r"[0-9]{1,20}")
 
@@ -149,8 +149,10 @@ class Message:
     def _encode(self, start_line: str) -> bytes:
         head = [start_line]
         head += [f"{name}: {value}" for name, value in self.headers if name != "Content-Length"]
-        head.append(f"Content-Length: {len(self.body)}\r\n\r\n")
-        return "\r\n".join(head).encode("utf-8", "surrogateescape") + self.body
+        head.append(f"Content-Length: {len(self.body)}")
+        if any("\r" in line or "\n" in line for line in head):
+            raise LocalError("a header value must not hold a line end")
+        return "\r\n".join((*head, "", "")).encode("utf-8", "surrogateescape") + self.body
 
 
 @dataclass(frozen=True, slots=True)

@@ -190,7 +190,7 @@ class OutgoingLeg(Call):
 
     def _receive_refusal(self, transaction: Transaction, response: Response, now: float) -> None:
         if response.status in {401, 407} and not self._cancelling:
-            proof = self.core.prove(transaction.request, response, self.credentials)
+            proof = self.prove(transaction.request, response)
             if proof is not None:
                 self._sequence += 1
                 kept = tuple(item for item in self._proofs(transaction.request) if item[0] != proof[0])

@@ -88,6 +88,8 @@ class SocketLimits:
     """The same for connections on which no trunk has shown itself."""
     handshake_seconds: float = 10.0
     connect_seconds: float = 10.0
+    shutdown_seconds: float = 2.0
+    """How long a TLS connection that closes waits for the peer to agree."""
     opening_max: int = 200
     """Connections of ours that are being made at a time."""
     stream: StreamLimits = field(default_factory=StreamLimits)
@@ -140,6 +142,7 @@ class SipSockets:
                 listener.port,
                 ssl=listener.tls,
                 ssl_handshake_timeout=self.limits.handshake_seconds if listener.tls else None,
+                ssl_shutdown_timeout=self.limits.shutdown_seconds if listener.tls else None,
             )
             self._servers.append(server)
         self._sweep_idle()
@@ -159,7 +162,7 @@ class SipSockets:
         closed = [connection.close() for connection in closing]
         closed += [datagrams.close() for datagrams in self._datagrams.values()]
         try:
-            async with asyncio.timeout(self.limits.connect_seconds):
+            async with asyncio.timeout(2 * self.limits.shutdown_seconds):
                 await asyncio.gather(*(event.wait() for event in closed))
         except TimeoutError:
             for connection in closing:
@@ -293,6 +296,7 @@ class SipSockets:
             effect.port,
             ssl=self._client_tls if secured else None,
             server_hostname=effect.server_name if secured else None,
+            ssl_shutdown_timeout=self.limits.shutdown_seconds if secured else None,
         )
         if connection.flow is None:
             raise ConnectionError("the connection was refused or is gone")

@@ -217,10 +217,13 @@ class TransactionLayer:
 
 
 def server_key(request: Request, method: str) -> ServerKey:
-    """What requests of one transaction share (§17.2.3); `method` INVITE finds that of an ACK or CANCEL."""
+    """What requests of one transaction share (§17.2.3); `method` INVITE finds that of an ACK or CANCEL.
+
+    The real source counts too (`stamp_via` has noted it), so that a copied branch gives nobody another peer's answers.
+    """
     via = request.via
     if via.branch.startswith(MAGIC_COOKIE) and via.branch != MAGIC_COOKIE:
-        return via.branch, via.host.lower(), str(via.port or ""), method
+        return via.branch, via.host.lower(), str(via.port or ""), via.parameter("received") or "", method
     # RFC 2543: no branch to rely on. The To tag is left out, so that the ACK of a failure is found.
     cseq = str(request.cseq.number)
     return "2543", request.sender.tag or "", request.call_id, cseq, str(via), method

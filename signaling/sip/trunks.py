@@ -66,10 +66,9 @@ class Trunks:
         """The trunk of a user name, with what proves it."""
         return self._users.get(username)
 
-    @property
-    def challenged(self) -> bool:
-        """Whether any trunk proves itself by a password."""
-        return bool(self._users)
+    def challenged(self, flow: Flow) -> bool:
+        """Whether any trunk may prove itself by a password on such a flow."""
+        return any(trunk.allows(flow) for trunk, _ in self._users.values())
 
 
 def _matches(trunk: Trunk, flow: Flow) -> bool:

@@ -214,10 +214,10 @@ class UserAgent:
             core.layer.repeat(known, request, now)
             return
         if request.method == "ACK":
-            self._receive_ack(request, now)
+            self._receive_ack(request, flow, now)
             return
         try:
-            transaction = core.layer.accept(request, flow, now)
+            transaction = self._accept(request, flow, now)
         except Exhausted:
             core.counters["transactions_refused"] += 1
             retry_after = (("Retry-After", str(core.settings.retry_after_seconds)),)
@@ -229,6 +229,17 @@ class UserAgent:
             core.counters[f"refused_{error.sip_status}"] += 1
             core.refuse(transaction, error, now)
 
+    def _accept(self, request: Request, flow: Flow, now: float) -> Transaction:
+        """Begin a transaction; raises Exhausted. Strangers have a share of their own, which cannot crowd out trunks."""
+        layer = self._core.layer
+        trunk = self._trunks.by_flow(flow)
+        if trunk is None and layer.load("") >= self._core.settings.stranger_transactions_max:
+            raise Exhausted("too many SIP transactions of strangers")
+        transaction = layer.accept(request, flow, now)
+        if trunk is not None:
+            layer.count(transaction, trunk.name)
+        return transaction
+
     def _dispatch(self, transaction: Transaction, now: float) -> None:
         """Take a new request; raises RemoteError to be answered."""
         request = transaction.request
@@ -239,22 +250,28 @@ class UserAgent:
         elif request.recipient.tag is not None:
             if unsupported(request):
                 raise RemoteError("an extension is required that we lack", sip_status=420)
-            self._find(request).receive_request(request, transaction, transaction.flow, now)
+            call = self._find(request, transaction.flow)
+            self._core.layer.count(transaction, call.trunk or transaction.label)
+            call.receive_request(request, transaction, transaction.flow, now)
         elif request.method in _IN_DIALOG_ONLY:
             raise RemoteError("there is no such call", sip_status=481)
         else:
             self._receive_outside(transaction, now)
 
-    def _find(self, request: Request) -> Call:
+    def _find(self, request: Request, flow: Flow) -> Call:
+        """The call that a request is within; raises RemoteError."""
         key = request.call_id, request.recipient.tag or "", request.sender.tag or ""
         call = self._core.dialogs.get(key)
         if not isinstance(call, Call):
             raise RemoteError("there is no such call", sip_status=481)
+        if call.flow.transport == "tls" and flow.transport != "tls":
+            # Whoever knows the tags of a call in clear has not learnt them from the peer.
+            raise RemoteError("the call is signalled over TLS", sip_status=403)
         return call
 
-    def _receive_ack(self, request: Request, now: float) -> None:
+    def _receive_ack(self, request: Request, flow: Flow, now: float) -> None:
         try:
-            self._find(request).receive_ack(request, now)
+            self._find(request, flow).receive_ack(request, now)
         except RemoteError:
             self._core.counters["stray_acks"] += 1
 
@@ -320,7 +337,7 @@ class UserAgent:
         trunk = self._trunks.by_flow(transaction.flow)
         if trunk is not None:
             return trunk
-        if not self._trunks.challenged:
+        if not self._trunks.challenged(transaction.flow):
             raise RemoteError("nobody is known at that address", sip_status=403)
         claim = self._challenger.claim(request.lines("Authorization"))
         found = self._trunks.by_username(claim.get("username")) if claim else None

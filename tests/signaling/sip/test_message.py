@@ -1,11 +1,12 @@
 import contextlib
 import re
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from signaling.errors import RemoteError
+from signaling.errors import LocalError, RemoteError
 from signaling.sip.message import MalformedMessage, MessageLimits, Request, Response, parse, respond
 from tests.signaling.sip.torture import Vector, vector, vectors
 
@@ -155,6 +156,34 @@ def test_a_tag_that_is_there_is_kept() -> None:
     request = parse(INVITE.replace(b"t: sip:100@relay.example", b"t: <sip:100@relay.example>;tag=old"))
     assert isinstance(request, Request)
     assert respond(request, 200, to_tag="new").recipient.tag == "old"
+
+
+@pytest.mark.parametrize("text", ["a\r\nX-Injected: b", "a\nb", "a\rb"])
+def test_no_line_end_leaves_in_a_header(text: str) -> None:
+    with pytest.raises(LocalError):
+        bytes(Request((("Subject", text),), b"", "INVITE", "sip:a"))
+    with pytest.raises(LocalError):
+        bytes(Response((), b"", 200, text))
+
+
+MANY = 60_000
+
+
+@pytest.mark.parametrize(
+    ("to", "more"),
+    [
+        ('"' + '\\"' * (MANY // 2), ""), ("<sip:a@b>" + " " * MANY, ""), ("<sip:a@b>", "Subject:" + " " * MANY + "x\r\n"),
+        ("<" * MANY, ""), ("<sip:a@b>" + ";a" * (MANY // 2), ""), ("<sip:a@" + "a-" * (MANY // 2) + ">", ""),
+        ("<sip:a@b>", "Route: " + "<sip:a>," * (MANY // 8) + "<sip:a>\r\n"), ("<sip:a@b>", "Subject: a" + "\r\n " * (MANY // 3) + "\r\n"),
+    ],
+)  # fmt: skip
+def test_no_message_takes_long_to_read(to: str, more: str) -> None:
+    """Each of these took seconds with a parser that looks again from every place."""
+    head = f"OPTIONS sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP a;branch=z9hG4bKx\r\nFrom: <sip:a@b>;tag=1\r\nTo: {to}\r\n"
+    started = time.process_time()
+    with contextlib.suppress(MalformedMessage):
+        parse(f"{head}Call-ID: x\r\nCSeq: 1 OPTIONS\r\n{more}\r\n".encode())
+    assert time.process_time() - started < 0.5
 
 
 def test_messages_keep_numbers_out_of_their_repr() -> None:

@@ -218,6 +218,15 @@ def test_a_stale_nonce_is_answered_again_and_the_ack_carries_the_proof() -> None
     assert Authorization.parse(again.get("Proxy-Authorization") or "").get("nonce") == "n3"
 
 
+def test_a_peer_that_only_ever_asks_again_is_given_up() -> None:
+    calling = Calling(credentials=ALICE)
+    for _ in range(3):
+        assert calling.reply(401, (CHALLENGE[0], CHALLENGE[1] + ", stale=true")) == ["ACK", "INVITE"]
+        calling.invite = calling.sent[-1]
+    assert calling.reply(401, (CHALLENGE[0], CHALLENGE[1] + ", stale=true")) == ["ACK"]
+    assert isinstance(calling.events[-1], CallRefused)
+
+
 @pytest.mark.parametrize("challenge", ["Basic x", 'Digest realm="c", nonce="n", algorithm=SHA-512'])
 def test_challenges_that_we_cannot_answer(challenge: str) -> None:
     calling = Calling(credentials=ALICE)

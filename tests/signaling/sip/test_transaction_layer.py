@@ -82,6 +82,15 @@ def test_other_branches_hosts_and_methods_are_other_transactions(other: Request)
     assert under_test.find_server(other) is None
 
 
+def test_a_copied_branch_from_elsewhere_is_another_transaction() -> None:
+    under_test = layer()
+    under_test.accept(stamp_via(request(), UDP), UDP, 0.0)
+    thief = Flow(FlowId("u"), "udp", UDP.local, ("198.51.100.66", 4711))
+    assert under_test.find_server(stamp_via(request(), UDP)) is not None
+    assert under_test.find_server(stamp_via(request(), thief)) is None
+    assert under_test.find_cancelled(stamp_via(request("CANCEL"), thief)) is None
+
+
 def test_the_same_request_by_another_way_is_merged() -> None:
     under_test = layer()
     transaction = under_test.accept(request(), UDP, 0.0)

@@ -44,8 +44,12 @@ def test_matching_by_flow(at: Flow, name: str | None) -> None:
 def test_matching_by_user_name() -> None:
     assert TRUNKS.by_username("bob") == (DESK, DESK.credentials[1])
     assert TRUNKS.by_username("eve") is None
-    assert TRUNKS.challenged
-    assert not Trunks((CARRIER,)).challenged
+    assert [TRUNKS.challenged(flow("203.0.113.9", transport)) for transport in ("tls", "tcp", "udp")] == [
+        True,
+        True,
+        False,
+    ]
+    assert not Trunks((CARRIER,)).challenged(flow("203.0.113.9"))
     assert TRUNKS.by_name("old") is OLD
     assert [trunk.name for trunk in TRUNKS] == ["carrier", "certified", "old", "desk"]
 

@@ -1,5 +1,6 @@
 """Who is let in, what is refused and how, and that nothing a peer sends raises."""
 
+from dataclasses import replace
 from ipaddress import ip_network
 
 import pytest
@@ -97,10 +98,14 @@ def test_plain_signalling_only_where_it_is_named(transport: str, status: int) ->
 
 
 def test_a_right_proof_on_a_plain_flow_is_403() -> None:
-    solo = Solo(desk(), "udp")
+    tcp = Trunk("old", credentials=(Credentials("old", "x"),), allow_tcp=True)
+    solo = Solo(user_agent("desk", [DESK, tcp]), "tcp")
     first = solo.request("INVITE")
     (challenge,) = solo.give(first)
     assert labels(solo.give(prove(solo, first, challenge))) == ["403 INVITE"]
+    assert labels(Solo(desk(), "tcp").give(solo.request("INVITE"))) == ["403 INVITE"], (
+        "nobody could prove himself there"
+    )
 
 
 def test_a_client_certificate_names_its_trunk() -> None:
@@ -134,6 +139,32 @@ def test_too_many_transactions_are_refused_without_one() -> None:
     (refused,) = solo.give(solo.request(call_id="2"))
     assert (labels([refused]), refused.get("Retry-After")) == (["503 INVITE"], "10")
     assert (len(solo.agent._core.layer), solo.agent.counters["transactions_refused"]) == (1, 1)
+
+
+def test_strangers_cannot_crowd_out_trunks() -> None:
+    agent = user_agent("x", [DESK, LOOPBACK_TRUNK], stranger_transactions_max=2)
+    known, stranger = Solo(agent), Solo(agent)
+    stranger.flow = Flow(FlowId("s"), "tls", ("127.0.0.1", 5061), ("192.0.2.66", 4711))
+    got = [labels(stranger.give(stranger.request(call_id=f"s{n}"))) for n in range(3)]
+    assert got == [["401 INVITE"], ["401 INVITE"], ["503 INVITE"]]
+    assert labels(known.give(known.request(call_id="k"))) == ["100 INVITE"]
+
+
+def test_a_call_over_tls_is_not_steered_in_clear() -> None:
+    solo = Solo()
+    invite = solo.request()
+    solo.give(invite)
+    event = solo.last(IncomingCall)
+    assert isinstance(event, IncomingCall)
+    solo.agent.answer(event.call, answer_to(offer_of()), 0.0)
+    solo.drain()
+    tag = solo.sent[-1].recipient.tag or ""
+    clear = replace(solo.flow, flow_id=FlowId("u"), transport="udp")
+    solo.flow, secured = clear, solo.flow
+    assert labels(solo.give(solo.request("BYE", cseq=2, to_tag=tag))) == ["403 BYE"]
+    assert solo.give(solo.request("ACK", to_tag=tag)) == []
+    solo.flow = secured
+    assert labels(solo.give(solo.request("BYE", cseq=3, to_tag=tag))) == ["200 BYE"]
 
 
 # What every element must refuse or answer.
