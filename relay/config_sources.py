@@ -23,7 +23,7 @@ from pydantic_settings.exceptions import SettingsError
 from relay.config import Settings
 from relay.errors import OperatorError
 
-__all__ = ["CONFIG_FILE_NAME", "Loaded", "default_data_dir", "load", "origin_of"]
+__all__ = ["CONFIG_FILE_NAME", "Loaded", "default_data_dir", "load", "origin_of", "validated"]
 
 CONFIG_FILE_NAME = "koppel.toml"
 CONFIG_BYTES_MAX = 1_048_576
@@ -63,7 +63,7 @@ def load(*, config_file: Path | None = None, data_dir: Path | None = None) -> Lo
     for origin, part in tables:
         _merge(merged, part)
         origins.update(dict.fromkeys(_dotted(part), origin))
-    settings = _validate(merged, origins)
+    settings = validated(merged, origins)
     settings = settings.model_copy(update={"data_dir": settings.data_dir.expanduser().absolute()})
     return Loaded(settings, origins, found)
 
@@ -174,7 +174,8 @@ def _dotted(value: object, above: str = "") -> Iterator[str]:
         yield above
 
 
-def _validate(table: Table, origins: Mapping[str, str]) -> Settings:
+def validated(table: Table, origins: Mapping[str, str]) -> Settings:
+    """The settings of a merged table; raises `OperatorError` with a line for each wrong one."""
     try:
         return Settings.model_validate(table)
     except ValidationError as error:

@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from relay import config, config_view, provision
 from relay.config import QueueSettings, Settings
-from relay.config_sources import CONFIG_BYTES_MAX, default_data_dir, load, origin_of
+from relay.config_sources import CONFIG_BYTES_MAX, default_data_dir, load, origin_of, validated
 from relay.errors import OperatorError
 
 
@@ -339,3 +341,24 @@ def test_every_setting_is_used() -> None:
     named = {name for section in sections for name in section.model_fields if not section.__name__.startswith("Base")}
     assert len(named) > 60
     assert [name for name in sorted(named) if f".{name}" not in source] == []
+
+
+NAMES = st.sampled_from(
+    ["name", "host", "port", "addresses", "password", "udp", "s3", "urls", "nonsense", "advertised", "x.y"]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.just("s3://x"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from([*Settings.model_fields, "nonsense"]), VALUES, max_size=4))
+def test_no_table_is_more_than_a_clear_error(table: dict[str, object]) -> None:
+    said = "taken"
+    try:
+        config_view.without_secrets(validated(table, dict.fromkeys(table, "file")))
+    except OperatorError as error:
+        said = str(error)
+    assert said
+    assert "lax-or-strict" not in said, "pydantic's inner names mean nothing to an operator"

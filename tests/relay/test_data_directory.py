@@ -47,6 +47,15 @@ def test_identity_and_token_are_made_once(tmp_path: Path) -> None:
     assert len(first.admin_token()) >= 43
 
 
+def test_the_key_of_records_is_made_once(tmp_path: Path) -> None:
+    data = DataDirectory.open(tmp_path / "data")
+    key = data.records_key()
+    assert len(key) == 32
+    assert DataDirectory.open(data.path).records_key() == key
+    assert [path.name for path in data.keys.iterdir()] == ["records.key"]
+    assert mode(data.keys / "records.key") == 0o600
+
+
 def test_an_empty_folder_that_was_just_made_is_taken_and_closed(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir(mode=0o755)
