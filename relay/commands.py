@@ -10,7 +10,6 @@ from relay import media
 from relay.codecs.opus import OpusEncoder
 from relay.dtmf import EventReceiver
 from relay.errors import LocalError, RelayError
-from relay.latching import opening_endpoints
 from relay.legs import ENCODINGS, Leg
 from relay.media import Address, LegId, MediaCommand, MediaEvent
 from relay.opus_stream import OpusStream
@@ -131,13 +130,14 @@ class Commands:
         stages.legs.send_sequence[leg.row] = int.from_bytes(start[:2], "big")
         stages.legs.send_timestamp[leg.row] = int.from_bytes(start[2:], "big")
         self._point(leg, command.remote, command.remote_rtcp)
-        for endpoint in opening_endpoints(leg):
-            stages.intake.latching.trust(leg, endpoint)
+        if command.remote is not None and (not command.latch or inbound is None):
+            stages.intake.latching.trust(leg, int(stages.legs.named[leg.row]))
 
     def _move_leg(self, command: media.MoveLeg) -> None:
         leg = self._leg(command.leg_id)
         if command.local is not None:
             leg.socket = self._socket(command.local)
+            self._stages.legs.socket[leg.row] = leg.socket
         self._point(leg, command.remote, command.remote_rtcp)
         if not leg.opened.latch or leg.inbound is None:
             self._stages.intake.latching.trust(leg, endpoint_key(leg.socket, command.remote))
@@ -152,8 +152,7 @@ class Commands:
     def _point(self, leg: Leg, remote: Address | None, remote_rtcp: Address | None) -> None:
         stages = self._stages
         if remote is not None:
-            stages.legs.remote[leg.row] = endpoint_key(leg.socket, remote)
-            leg.named = remote
+            stages.legs.remote[leg.row] = stages.legs.named[leg.row] = endpoint_key(leg.socket, remote)
         if remote_rtcp is not None:
             leg.report_endpoint = endpoint_key(leg.socket + 1, remote_rtcp)
             stages.intake.expect_reports(leg)

@@ -121,7 +121,7 @@ class Intake:
         sources: dict[int, int] = {}
         for chosen, limit in ((rows[known], settings.control_known_max), (rows[~known], settings.control_unknown_max)):
             passed = 0
-            for row in chosen.tolist():
+            for row in chosen[: 4 * limit].tolist():
                 endpoint = int(table.endpoint[row])
                 socket = endpoint_socket(endpoint)
                 sources[endpoint] = sources.get(endpoint, 0) + 1
@@ -175,7 +175,11 @@ class Intake:
         """A leg's authenticated packets come from here."""
         self.latching.latch(leg, endpoint)
         self._order_changed()
-        self._events.append(LegLatched(leg.leg_id, endpoint_address(endpoint)))
+        self._say_latched(leg)
+
+    def _say_latched(self, leg: Leg) -> None:
+        leg.latch_said = True
+        self._events.append(LegLatched(leg.leg_id, endpoint_address(leg.endpoint)))
 
     def _authenticate(self, rows: Rows, legs: Rows) -> tuple[Rows, Rows]:
         """Decrypt in place; returns what is authentic, and counts the rest."""
@@ -257,6 +261,8 @@ class Intake:
             if present >= 0:
                 leg.ssrcs |= {present}
                 self.restart(leg)
+            elif not leg.latch_said:
+                self._say_latched(leg)
             self._legs.ssrc[row] = ssrc
         same: NDArray[np.bool_] = ssrcs == self._legs.ssrc[legs]
         self.counters.stray_ssrc += int(np.count_nonzero(~same))

@@ -1,8 +1,9 @@
 """Symmetric RTP that cannot be stolen: a stranger's packet finds its leg by authentication, never by address alone.
 
 A packet from an unknown address is tried against the keys of legs on that socket that have not been heard yet, or not
-for a second (an address translator changed its mind). Only what authenticates makes its source the leg's address.
-Trials cost a microsecond each, so they are rationed by tick, and a source that failed is not tried again for a while.
+for a second (an address translator changed its mind), or for which signalling named that very address. Only what
+authenticates makes its source the leg's address. Trials cost a microsecond each, so they are rationed by tick, and a
+source that failed is not tried again for a while.
 
 Plain RTP has nothing to authenticate. Its leg accepts the address that signalling named, and, until something was
 heard there, one other port of the same host (an address translator in front of an honest peer): this is why plain
@@ -17,7 +18,8 @@ import numpy as np
 
 from relay.endpoints import UNKNOWN, Endpoints
 from relay.legs import Leg, LegTable
-from relay.packets import PacketTable, Rows, endpoint_address, endpoint_key, endpoint_socket
+from relay.packets import PacketTable, Rows, endpoint_socket, host_column
+from relay.srtp import SrtpContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class LatchSettings:
     """Keys tried in a tick, over all strangers."""
     trials_per_packet_max: int = 64
     """Keys tried for one packet; the next packet goes on where this one stopped."""
-    sources_per_tick_max: int = 64
+    sources_per_tick_max: int = 32
     """Strangers of whom one packet is looked at, those that signalling named first."""
     retry_seconds: float = 0.1
     """How soon a source that failed is tried again."""
@@ -65,33 +67,13 @@ class Latching:
     def adopt(self, table: PacketTable, rows: Rows, now: float) -> list[tuple[int, Leg]]:
         """Try strangers' RTP packets, one of each source; those that found their leg hold the plain packet now."""
         endpoints, first = np.unique(table.endpoint[rows], return_index=True)
-        named = {endpoint_key(leg.socket, leg.named) for leg in self._legs if leg.named is not None}
-        order = sorted(range(endpoints.size), key=lambda i: int(endpoints[i]) not in named)
+        named = np.isin(endpoints, self._legs.named[self._legs.open])
+        order = np.argsort(~named, kind="stable")[: self._settings.sources_per_tick_max]
+        self.counters.rationed += endpoints.size - order.size
         self._trials_left = self._settings.trials_per_tick_max
-        adopted: list[tuple[int, Leg]] = []
-        for i in order[: self._settings.sources_per_tick_max]:
-            row = int(rows[first[i]])
-            leg = self._find(table, row, now)
-            if leg is not None:
-                adopted.append((row, leg))
-        self.counters.rationed += max(0, len(order) - self._settings.sources_per_tick_max)
-        return adopted
-
-    def _find(self, table: PacketTable, row: int, now: float) -> Leg | None:
-        endpoint, ssrc = int(table.endpoint[row]), int(table.header["ssrc"][row])
-        if self._trials_left <= 0 or self._failed.get(endpoint, -1.0) > now:
-            self.counters.rationed += 1
-            return None
-        packet = table.datagram(row)
-        for leg in self._candidates(endpoint, ssrc, now):
-            plain = packet if leg.inbound is None else self._try(leg, packet)
-            if plain is not None:
-                table.put(row, plain, endpoint, float(table.arrival[row]))
-                self.counters.latched += 1
-                return leg
-        self.counters.refused += 1
-        self._remember_failure(endpoint, now)
-        return None
+        tried = ((int(rows[first[i]]), bool(named[i])) for i in order.tolist())
+        found = [(row, self._find(table, row, is_named=is_named, now=now)) for row, is_named in tried]
+        return [(row, leg) for row, leg in found if leg is not None]
 
     def latch(self, leg: Leg, endpoint: int) -> None:
         """A leg's packets come from an endpoint from now on, and are answered there."""
@@ -114,41 +96,44 @@ class Latching:
         for endpoint in (leg.endpoint, leg.report_endpoint):
             self._endpoints.remove(endpoint, leg.row)
 
-    def _try(self, leg: Leg, packet: bytes) -> bytes | None:
+    def _find(self, table: PacketTable, row: int, *, is_named: bool, now: float) -> Leg | None:
+        endpoint, ssrc = int(table.endpoint[row]), int(table.header["ssrc"][row])
+        if self._trials_left <= 0 or (not is_named and self._failed.get(endpoint, -1.0) > now):
+            self.counters.rationed += 1
+            return None
+        packet = table.datagram(row)
+        for candidate in self._candidates(endpoint, ssrc, now):
+            leg = self._legs.leg(candidate)
+            plain = packet if leg.inbound is None else self._try(leg.inbound, packet)
+            if plain is not None:
+                table.put(row, plain, endpoint, float(table.arrival[row]))
+                self.counters.latched += 1
+                return leg
+        self.counters.refused += 1
+        self._remember_failure(endpoint, now)
+        return None
+
+    def _try(self, inbound: SrtpContext, packet: bytes) -> bytes | None:
         self._trials_left -= 1
         self.counters.trials += 1
-        assert leg.inbound is not None
-        return leg.inbound.unprotect(packet)
+        return inbound.unprotect(packet)
 
-    def _candidates(self, endpoint: int, ssrc: int, now: float) -> list[Leg]:
+    def _candidates(self, endpoint: int, ssrc: int, now: float) -> list[int]:
         """Legs that the packet may belong to, the likeliest first, as many as the ration allows."""
-        socket = endpoint_socket(endpoint)
-        eligible = [leg for leg in self._legs if leg.socket == socket and self._may_move(leg, endpoint, now)]
-        if not eligible:
-            return []
-        self._next = (self._next + 1) % len(eligible)
-        eligible = eligible[self._next :] + eligible[: self._next]
-        named = endpoint_address(endpoint)
-        eligible.sort(key=lambda leg: leg.named != named and self._legs.ssrc[leg.row] != ssrc)
-        return eligible[: min(self._trials_left, self._settings.trials_per_packet_max)]
-
-    def _may_move(self, leg: Leg, endpoint: int, now: float) -> bool:
-        if not leg.opened.latch:
-            return False
-        if leg.inbound is None:
-            named = leg.named
-            unheard = float(self._legs.heard[leg.row]) == -np.inf
-            return unheard and named is not None and named[0] == endpoint_address(endpoint)[0]
-        return now - float(self._legs.heard[leg.row]) >= self._settings.silent_seconds
+        legs = self._legs
+        named = legs.named == np.uint64(endpoint)
+        quiet = now - legs.heard >= self._settings.silent_seconds
+        neighbour = np.isneginf(legs.heard) & (host_column(legs.named) == host_column(np.array([endpoint], np.uint64)))
+        may_move = np.where(legs.encrypted, quiet | named, neighbour)
+        rows = np.flatnonzero(legs.open & legs.latching & (legs.socket == endpoint_socket(endpoint)) & may_move)
+        self._next += 1
+        rows = np.roll(rows, self._next)
+        likely = named[rows] | (legs.ssrc[rows] == ssrc)
+        limit = min(self._trials_left, self._settings.trials_per_packet_max)
+        ordered: list[int] = rows[np.argsort(~likely, kind="stable")][:limit].tolist()
+        return ordered
 
     def _remember_failure(self, endpoint: int, now: float) -> None:
         if len(self._failed) >= self._settings.sources_max:
             self._failed.clear()
         self._failed[endpoint] = now + self._settings.retry_seconds
-
-
-def opening_endpoints(leg: Leg) -> list[int]:
-    """The endpoints that a leg accepts without trial: those that ICE or, for plain RTP, signalling vouches for."""
-    opened = leg.opened
-    trusted = not opened.latch or leg.inbound is None
-    return [endpoint_key(leg.socket, leg.named)] if trusted and leg.named is not None else []

@@ -11,7 +11,7 @@ import numpy as np
 from relay.codecs.opus import OpusEncoder
 from relay.dtmf import EventReceiver
 from relay.errors import Exhausted
-from relay.media import Address, LegId, OpenLeg
+from relay.media import LegId, OpenLeg
 from relay.opus_stream import OpusStream
 from relay.packets import Rows
 from relay.srtp import SrtpContext
@@ -45,9 +45,9 @@ class Leg:
     """Key of where its RTCP goes, if not multiplexed; 0: where its RTP goes."""
     ssrcs: frozenset[int] = frozenset()
     """SSRCs that it left."""
-    named: Address | None = None
-    """The remote address that signalling or ICE named last."""
     opened_at: float = 0.0
+    latch_said: bool = False
+    """Whether its first authenticated packet was told."""
     silence_said: bool = False
     last_report: tuple[int, float] = (0, 0.0)
     """Middle NTP of the peer's last sender report, and when it came."""
@@ -90,17 +90,16 @@ class LegTable:
         """Timestamp of the present tick; it goes on while nothing is sent."""
         self.sending = np.zeros(legs_max, np.bool_)
         """Whether the last tick sent: if not, the next packet carries the marker bit."""
+        self.latching = np.zeros(legs_max, np.bool_)
+        """Whether the leg's address follows authenticated packets."""
+        self.socket = np.zeros(legs_max, np.int32)
+        self.named = np.zeros(legs_max, np.uint64)
+        """The remote address that signalling or ICE named last, as an endpoint key; 0: none."""
         self.remote = np.zeros(legs_max, np.uint64)
         """Where to send, as an endpoint key; 0: nowhere yet."""
-        self.packets_sent = np.zeros(legs_max, np.int64)
-        self.octets_sent = np.zeros(legs_max, np.int64)
-        self.unauthenticated = np.zeros(legs_max, np.int64)
-        self.replayed = np.zeros(legs_max, np.int64)
-        self.off_contact = np.zeros(legs_max, np.int64)
-        self.concealed = np.zeros(legs_max, np.int64)
-        self._counters = (
-            self.packets_sent, self.octets_sent, self.unauthenticated, self.replayed, self.off_contact, self.concealed,
-        )  # fmt: skip
+        self._counters = np.zeros((6, legs_max), np.int64)
+        self.packets_sent, self.octets_sent, self.concealed = self._counters[:3]
+        self.unauthenticated, self.replayed, self.off_contact = self._counters[3:]
 
     def __len__(self) -> int:
         return len(self.by_id)
@@ -113,8 +112,7 @@ class LegTable:
         if not self._free:
             raise Exhausted(f"all {self.legs_max} rows of legs are taken")
         row = self._free.pop()
-        for counter in self._counters:
-            counter[row] = 0
+        self._counters[:, row] = 0
         return row
 
     def add(self, leg: Leg) -> None:
@@ -128,6 +126,9 @@ class LegTable:
         self.payload_type[row] = opened.codec.payload_type
         self.event_type[row] = NO_EVENTS if opened.telephone_event is None else opened.telephone_event
         self.encrypted[row] = leg.inbound is not None
+        self.latching[row] = opened.latch
+        self.socket[row] = leg.socket
+        self.named[row] = 0
         self.heard[row] = -np.inf
         self.ssrc[row] = -1
         self.send_ssrc[row] = opened.ssrc

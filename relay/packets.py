@@ -107,6 +107,11 @@ def socket_column(endpoints: NDArray[np.uint64]) -> NDArray[np.uint16]:
     return endpoints.view(np.uint16).reshape(-1, 4)[:, 0]
 
 
+def host_column(endpoints: NDArray[np.uint64]) -> NDArray[np.uint32]:
+    """The hosts of a column of keys, to be compared with one another."""
+    return endpoints.view(np.uint32).reshape(-1, 2)[:, 1]
+
+
 def _aligned(rows: int, stride: int) -> Bytes:
     """libsrtp demands words at word boundaries; cache lines are better still."""
     memory = np.zeros(rows * stride + 64, np.uint8)

@@ -102,10 +102,6 @@ class Taps:
         for key in [key for key, tap in self._taps.items() if tap.leg == row]:
             self.close_track(*key, tick)
 
-    def is_tapped(self, row: int) -> bool:
-        """Whether a leg has a track, its gate open or not."""
-        return any(tap.leg == row for tap in self._taps.values())
-
     def tapped(self) -> Rows:
         """Rows of legs with a track."""
         return np.array(sorted({tap.leg for tap in self._taps.values()}), np.intp)

@@ -477,7 +477,7 @@ def test_ice_legs_take_only_what_comes_from_the_selected_address() -> None:
     world.run(40)
     assert b.hears(400.0) > PRESENT
     assert a.hears(700.0) > PRESENT
-    assert all(event.leg_id != a.leg_id for event in world.of(LegLatched))
+    assert [event.remote for event in world.of(LegLatched) if event.leg_id == a.leg_id] == [("10.0.0.1", 5001)]
 
 
 def test_symmetric_rtp_follows_authenticated_packets_after_a_second_of_silence() -> None:
@@ -492,6 +492,24 @@ def test_symmetric_rtp_follows_authenticated_packets_after_a_second_of_silence()
     assert b.hears(a.hertz) > PRESENT
     assert a.hears(b.hertz) > PRESENT
     assert [event.remote for event in world.of(LegLatched) if event.leg_id == a.leg_id] == [old, a.address]
+
+
+def test_a_signalled_move_is_followed_at_once() -> None:
+    """A re-INVITE names another port in mid-call: no second of silence is asked for, authentication is."""
+    world = World()
+    a, b, _ = three(world)
+    world.run(30)
+    a.address = ("10.0.0.1", 7777)
+    world.apply(media.MoveLeg(a.leg_id, a.address))
+    world.run(40)
+    assert b.hears(a.hertz) > PRESENT
+    assert world.plane.stages.legs.concealed.sum() == 0
+    impostor = Phone("impostor", 1, 1500.0)
+    impostor.outbound, impostor.address = session(key(77), inbound=False), ("10.0.0.1", 8888)
+    world.apply(media.MoveLeg(a.leg_id, impostor.address))
+    world.run(30, lambda phone, _tick: (world.send(phone), phone is a and world.send(impostor)))
+    assert b.hears(a.hertz) > PRESENT
+    assert b.hears(1500.0) < ABSENT
 
 
 def test_an_address_is_not_stolen_while_its_leg_is_heard() -> None:
