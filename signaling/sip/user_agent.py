@@ -216,6 +216,9 @@ class UserAgent:
         if request.method == "ACK":
             self._receive_ack(request, flow, now)
             return
+        if self._is_noise(request, flow):
+            core.counters["strangers_dropped"] += 1
+            return
         try:
             transaction = self._accept(request, flow, now)
         except Exhausted:
@@ -228,6 +231,12 @@ class UserAgent:
         except RemoteError as error:
             core.counters[f"refused_{error.sip_status}"] += 1
             core.refuse(transaction, error, now)
+
+    def _is_noise(self, request: Request, flow: Flow) -> bool:
+        """Whether a datagram comes from where no trunk can be: a refusal, repeated, could be aimed at someone else."""
+        if flow.transport != "udp" or request.recipient.tag is not None:
+            return False
+        return self._trunks.by_flow(flow) is None and not self._trunks.challenged(flow)
 
     def _accept(self, request: Request, flow: Flow, now: float) -> Transaction:
         """Begin a transaction; raises Exhausted. Strangers have a share of their own, which cannot crowd out trunks."""

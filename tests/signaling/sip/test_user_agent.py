@@ -90,11 +90,12 @@ def test_without_passwords_an_unknown_peer_is_403() -> None:
     assert labels(Solo(agent).give(Solo().request("INVITE"))) == ["403 INVITE"]
 
 
-@pytest.mark.parametrize(("transport", "status"), [("udp", 403), ("tcp", 403), ("tls", 100)])
-def test_plain_signalling_only_where_it_is_named(transport: str, status: int) -> None:
+@pytest.mark.parametrize(("transport", "answers"), [("udp", []), ("tcp", ["403 INVITE"]), ("tls", ["100 INVITE"])])
+def test_plain_signalling_only_where_it_is_named(transport: str, answers: list[str]) -> None:
     agent = user_agent("x", [Trunk("carrier", (ip_network("127.0.0.0/8"),))])
     solo = Solo(agent, transport)  # type: ignore[arg-type]
-    assert labels(solo.give(solo.request("INVITE"))) == [f"{status} INVITE"]
+    assert labels(solo.give(solo.request("INVITE"))) == answers
+    assert agent.counters["strangers_dropped"] == (transport == "udp")
 
 
 def test_a_right_proof_on_a_plain_flow_is_403() -> None:
