@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,7 +34,7 @@ def program() -> Callable[[str], str]:
     """`program("baresip")` is its path; a test that needs one that is not there is skipped, and says how to get it."""
 
     def find(name: str) -> str:
-        path = shutil.which(name)
+        path = shutil.which(name) or shutil.which(name, path=Path(sys.executable).parent)
         if path is None:
             pytest.skip(f"needs {name}: {PROGRAMS[name]}")
         return path
