@@ -17,6 +17,7 @@ FORMS = (TapForm("pcmu", 8_000), TapForm("s16", 8_000), TapForm("s16", 48_000))
 
 
 def measure(form: TapForm, legs: int) -> dict[str, float | int | str]:
+    """Every leg talks in every tick; three of them are concealed."""
     taps = TapTable(rows_max=legs)
     rows = np.array([taps.open("contact", f"track{leg}", form).index for leg in range(legs)])
     frames = np.zeros((legs, form.samples), np.uint8 if form.codec != "s16" else np.int16)

@@ -261,3 +261,41 @@ def test_latency_is_measured_to_durable():
     relay.scribe.step()
     latency = relay.scribe.latency()
     assert (latency.p50_ms, latency.max_ms, latency.loss_bound_s) == pytest.approx((100.0, 100.0, 0.5))
+
+
+def test_a_delivered_file_that_cannot_be_removed_is_said(monkeypatch):
+    relay = Relay(settings=settings_of(journal_file_bytes_max=1))
+    for values in held_call():
+        relay.record(values)
+
+    def refuse(name: str) -> None:
+        raise OSError(13, "Permission denied")
+
+    monkeypatch.setattr(relay.disk, "remove", refuse)
+    relay.deliver()
+    assert relay.events[-1] == RecordingDegraded(None, "stage: Permission denied: a delivered file could not be freed")
+
+
+def test_damage_within_the_stage_is_said_and_what_it_held_is_stated_as_lost():
+    relay = Relay()
+    relay.record([*OPENED, frames("t", 0)])
+    relay.record([frames("t", 20)])
+    relay.record([frames("t", 40)])
+    file = relay.disk.written["journal-0000000001"]
+    file[len(file) // 2] ^= 1  # within the second chunk; the third stands whole behind it
+    again = Relay(relay.disk.after_power_loss(), seed=2)
+    assert "is damaged within" in again.events[0].reason
+    answer = verified(again)
+    assert (answer.verified, answer.ended) == (True, "found open after a crash")
+    assert answer.tracks[0].stored == 20 * 960
+    assert relay.disk.names() == ["journal-0000000001"]
+
+
+def test_a_contact_that_the_queue_lost_track_of_ends_early():
+    relay = Relay()
+    relay.record([*OPENED, frames("t", 0)])
+    relay.intake._abandoned.append(CONTACT)
+    relay.record([])
+    answer = verified(relay)
+    assert (answer.verified, answer.ended) == (True, "stopped")
+    assert "overflowed" in relay.events[-1].reason
