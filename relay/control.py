@@ -11,7 +11,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVarTuple
 
 import structlog
 
@@ -25,6 +25,7 @@ from signaling.softphone import messages as m
 from signaling.softphone.session import SoftphoneSession
 
 _log = structlog.get_logger()
+_Arguments = TypeVarTuple("_Arguments")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ class Control:
         ice_servers: tuple[m.IceServer, ...] = (),
     ) -> None:
         self.exchange = exchange
+        self.defects = 0
+        """Events and effects that raised what they must not."""
         self.transports: SoftphoneTransports | None = None
         """Set once, before the first softphone comes: the transports call back into this object."""
         self.transmit_sip: Callable[[], None] = lambda: None
@@ -126,17 +129,16 @@ class Control:
     def sip_events(self, events: Iterable[UserAgentEvent], now: float) -> None:
         """What the SIP sockets heard."""
         for event in events:
-            self.exchange.sip_event(event, now)
+            self._guard(self.exchange.sip_event, event, now)
         self._flush()
 
     def media_events(self, events: Iterable[MediaEvent]) -> None:
         """What the plane saw in one tick."""
         for event in events:
-            if isinstance(event, ControlDatagram):
-                if self.transports is not None:
-                    self.transports.datagram(event)
-            else:
-                self.exchange.media_event(event, self.now)
+            if not isinstance(event, ControlDatagram):
+                self._guard(self.exchange.media_event, event, self.now)
+            elif self.transports is not None:
+                self._guard(self.transports.datagram, event)
         self._flush()
 
     def leg_ready(self, leg_id: LegId, ready: ReadyLeg) -> None:
@@ -240,7 +242,7 @@ class Control:
     def _flush(self) -> None:
         """Carry out what the exchange wants, and see when it wants to be called again."""
         for effect in self.exchange.effects():
-            self._carry_out(effect)
+            self._guard(self._carry_out, effect)
         self.transmit_sip()
         if self.exchange.contacts.all:
             self._idle.clear()
@@ -288,5 +290,13 @@ class Control:
 
     def _fire(self) -> None:
         self._timer = None
-        self.exchange.handle_timer(self.now)
+        self._guard(self.exchange.handle_timer, self.now)
         self._flush()
+
+    def _guard(self, work: Callable[[*_Arguments], None], *arguments: *_Arguments) -> None:
+        """A defect in what one event or effect leads to must not take those behind it along."""
+        try:
+            work(*arguments)
+        except Exception:  # noqa: BLE001 - see above; it is counted and told
+            self.defects += 1
+            _log.exception("an event could not be dealt with", work=getattr(work, "__name__", "?"))

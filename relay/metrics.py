@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from recorder.worker import Recorder
-from relay.control import MediaInbox
+from relay.control import Control, MediaInbox
 from relay.exchange import Exchange
 from relay.keeper import Keeper
 from relay.plane import Plane
@@ -40,6 +40,7 @@ class Parts:
 
     version: str
     exchange: Exchange
+    control: Control
     plane: Plane
     ticker: Ticker
     inbox: MediaInbox
@@ -91,6 +92,7 @@ class Metrics(Collector):
         yield _gauge("koppel_queue_waiting", "Callers that wait.", waiting, "queue")
         states = Counter(agent.state.value for agent in exchange.agents.all)
         yield _gauge("koppel_agents", "Agents that have logged in since the start.", states, "state")
+        yield CounterMetricFamily("koppel_defects", "Events that could not be dealt with.", self._parts.control.defects)
         yield _counter("koppel_exchange_events", "What came to the exchange.", exchange.counts, "event")
         yield _counter("koppel_agent_events_ignored", "Events that did not fit.", exchange.agents.ignored, "event")
 

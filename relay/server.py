@@ -116,6 +116,7 @@ class Relay:
         parts = Parts(
             version=version(),
             exchange=calls.exchange,
+            control=calls.control,
             plane=media.plane,
             ticker=media.ticker,
             inbox=media.inbox,

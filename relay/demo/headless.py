@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -93,7 +93,7 @@ async def _demo(settings: Settings, config_file: Path | None, say: Say) -> dict[
 
 
 @asynccontextmanager
-async def _relay(settings: Settings, config_file: Path | None) -> AsyncIterator[Ready]:
+async def _relay(settings: Settings, config_file: Path | None) -> AsyncGenerator[Ready]:
     """A relay of its own process, on ports that are free, without the customer that `serve --demo` sends."""
     with tempfile.TemporaryDirectory(prefix="koppel-demo-") as folder:
         ready_file = Path(folder) / "ready.json"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -67,8 +67,8 @@ class PhoneMedia(asyncio.DatagramProtocol):
     def start(self, setup: MediaSetup) -> None:
         """Begin to send, and to understand what comes."""
         self._setup = setup
-        self._outbound = pylibsrtp.Session(_policy(setup.suite, setup.send_key, pylibsrtp.Policy.SSRC_ANY_OUTBOUND))
-        self._inbound = pylibsrtp.Session(_policy(setup.suite, setup.receive_key, pylibsrtp.Policy.SSRC_ANY_INBOUND))
+        self._outbound = pylibsrtp.Session(_policy(setup.suite, setup.send_key, inbound=False))
+        self._inbound = pylibsrtp.Session(_policy(setup.suite, setup.receive_key, inbound=True))
         self._sender = asyncio.get_running_loop().create_task(self._send())
 
     async def close(self) -> None:
@@ -157,9 +157,11 @@ class PhoneMedia(asyncio.DatagramProtocol):
         return g711.SILENCE[self._law]
 
 
-def _policy(suite: str, key: bytes, ssrc_type: int) -> pylibsrtp.Policy:
-    profiles = {
-        "AES_CM_128_HMAC_SHA1_80": pylibsrtp.Policy.SRTP_PROFILE_AES128_CM_SHA1_80,
-        "AES_CM_128_HMAC_SHA1_32": pylibsrtp.Policy.SRTP_PROFILE_AES128_CM_SHA1_32,
+def _policy(suite: str, key: bytes, *, inbound: bool) -> pylibsrtp.Policy:
+    policy: Any = pylibsrtp.Policy  # the library is not typed
+    profiles: dict[str, int] = {
+        "AES_CM_128_HMAC_SHA1_80": policy.SRTP_PROFILE_AES128_CM_SHA1_80,
+        "AES_CM_128_HMAC_SHA1_32": policy.SRTP_PROFILE_AES128_CM_SHA1_32,
     }
-    return pylibsrtp.Policy(key=key, ssrc_type=ssrc_type, srtp_profile=profiles[suite])
+    direction = policy.SSRC_ANY_INBOUND if inbound else policy.SSRC_ANY_OUTBOUND
+    return pylibsrtp.Policy(key=key, ssrc_type=direction, srtp_profile=profiles[suite])
