@@ -113,9 +113,9 @@ class JitterBuffers:
         """How far the newest buffered half slot lies ahead of playout."""
         if not self.running[leg]:
             return 0.0
-        ahead = (int(self.slot[leg]) + np.arange(self.settings.slots)) & self.mask
-        filled = np.flatnonzero(self._halves[leg, ahead].reshape(-1))
-        return 0.0 if not filled.size else (int(filled[-1]) + 1) * TICK_MS / 2
+        present = 2 * (int(self.slot[leg]) & self.mask)
+        ring = self._halves[leg].tobytes()
+        return ((ring[present:] + ring[:present]).rfind(1) + 1) * TICK_MS / 2
 
     def place(
         self,
@@ -250,6 +250,9 @@ class JitterBuffers:
         if not legs.size:
             return
         positions = (self.slot[legs] << 1) + first
+        if ((first | positions) & 1 == 0).all() and (halves == 2).all() and (first >= 0).all():
+            self._mark_whole(legs, (positions >> 1) & self.mask)
+            return
         ring = self._halves.reshape(self._halves.shape[0], -1)
         wrap = 2 * self.settings.slots - 1
         batch = np.arange(legs.size, dtype=np.int32)
@@ -263,6 +266,16 @@ class JitterBuffers:
             ring[leg, place] = 1
         if not added.all():
             np.add.at(self.duplicates, legs[~added], 1)
+
+    def _mark_whole(self, legs: Rows, places: NDArray[np.int32]) -> None:
+        """The same for packets of 20 ms on the grid."""
+        batch = np.arange(legs.size, dtype=np.int32)
+        new = self._full[legs, places] != FULL
+        self._owner[legs, places] = batch
+        new &= self._owner[legs, places] == batch
+        self._full[legs, places] = FULL
+        if not new.all():
+            np.add.at(self.duplicates, legs[~new], 1)
 
     def _advance(self, legs: Rows) -> None:
         self.slot[legs] = (self.slot[legs] + 1) & _SLOT_MASK

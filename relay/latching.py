@@ -124,7 +124,7 @@ class Latching:
         named = legs.named == np.uint64(endpoint)
         quiet = now - legs.heard >= self._settings.silent_seconds
         neighbour = np.isneginf(legs.heard) & (host_column(legs.named) == host_column(np.array([endpoint], np.uint64)))
-        may_move = np.where(legs.encrypted, quiet | named, neighbour)
+        may_move = (legs.encrypted & (quiet | named)) | (~legs.encrypted & neighbour)
         rows = np.flatnonzero(legs.open & legs.latching & (legs.socket == endpoint_socket(endpoint)) & may_move)
         self._next += 1
         rows = np.roll(rows, self._next)

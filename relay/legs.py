@@ -97,9 +97,9 @@ class LegTable:
         """The remote address that signalling or ICE named last, as an endpoint key; 0: none."""
         self.remote = np.zeros(legs_max, np.uint64)
         """Where to send, as an endpoint key; 0: nowhere yet."""
-        self._counters = np.zeros((6, legs_max), np.int64)
-        self.packets_sent, self.octets_sent, self.concealed = self._counters[:3]
-        self.unauthenticated, self.replayed, self.off_contact = self._counters[3:]
+        self.counters = np.zeros((6, legs_max), np.int64)
+        self.packets_sent, self.octets_sent, self.concealed = self.counters[:3]
+        self.unauthenticated, self.replayed, self.off_contact = self.counters[3:]
 
     def __len__(self) -> int:
         return len(self.by_id)
@@ -112,7 +112,7 @@ class LegTable:
         if not self._free:
             raise Exhausted(f"all {self.legs_max} rows of legs are taken")
         row = self._free.pop()
-        self._counters[:, row] = 0
+        self.counters[:, row] = 0
         return row
 
     def add(self, leg: Leg) -> None:

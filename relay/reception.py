@@ -41,6 +41,7 @@ class Reception:
         self._jitter = np.zeros(legs_max, np.float64)
         self._arrival = np.zeros(legs_max, np.float64)
         self._timestamp = np.zeros(legs_max, np.uint32)
+        self._last = np.zeros(legs_max, np.int32)
 
     def open(self, leg: int) -> None:
         """A new leg in a row."""
@@ -137,22 +138,21 @@ class Reception:
         """J += (|D| - J) / 16 for each packet in its leg's order of arrival."""
         if not legs.size:
             return
-        order = np.argsort(legs, kind="stable")
-        legs, timestamps, arrivals, clock = legs[order], timestamps[order], arrivals[order], clock[order]
-        first = np.ones(legs.size, np.bool_)
-        first[1:] = legs[1:] != legs[:-1]
-        before = np.where(first, self._arrival[legs], np.roll(arrivals, 1))
-        sent_before = np.where(first, self._timestamp[legs], np.roll(timestamps, 1))
+        self._last[legs] = batch = np.arange(legs.size, dtype=np.int32)
+        distinct = bool((self._last[legs] == batch).all())
+        if not distinct:
+            order = np.argsort(legs, kind="stable")
+            legs, timestamps, arrivals, clock = legs[order], timestamps[order], arrivals[order], clock[order]
+        before, sent_before = self._arrival[legs], self._timestamp[legs]
+        self._arrival[legs], self._timestamp[legs] = arrivals, timestamps
+        if not distinct:
+            again = np.flatnonzero(legs[1:] == legs[:-1]) + 1
+            before[again], sent_before[again] = arrivals[again - 1], timestamps[again - 1]
         media_seconds = (timestamps - sent_before).view(np.int32) / (clock * 50.0)
         difference = np.abs(arrivals - before - media_seconds)
         usable = difference < _INTERARRIVAL_SECONDS_MAX
-        last = np.ones(legs.size, np.bool_)
-        last[:-1] = first[1:]
-        self._arrival[legs[last]] = arrivals[last]
-        self._timestamp[legs[last]] = timestamps[last]
-        if first.all():
-            steps = np.where(usable, (difference - self._jitter[legs]) / 16, 0.0)
-            self._jitter[legs] += steps
+        if distinct:
+            self._jitter[legs] += np.where(usable, difference - self._jitter[legs], 0.0) / 16
             return
         for leg, step in zip(legs[usable].tolist(), difference[usable].tolist(), strict=True):
             self._jitter[leg] += (step - self._jitter[leg]) / 16

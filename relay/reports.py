@@ -93,16 +93,17 @@ class Reports:
 
     def statistics(self, leg: Leg) -> media.LegStatistics:
         """A leg's counters."""
-        row, table = leg.row, self._legs
+        row = leg.row
+        sent, _, concealed, unauthenticated, replayed, off_contact = self._legs.counters[:, row].tolist()
         return media.LegStatistics(
             packets_received=int(self._reception.received[row]),
-            packets_sent=int(table.packets_sent[row]),
+            packets_sent=sent,
             lost=self._reception.lost(row),
             late=int(self._jitter.late[row]),
-            duplicates=int(self._jitter.duplicates[row] + table.replayed[row]),
-            unauthenticated=int(table.unauthenticated[row]),
-            concealed_ticks=int(table.concealed[row]),
-            dropped_off_contact=int(table.off_contact[row]),
+            duplicates=int(self._jitter.duplicates[row]) + replayed,
+            unauthenticated=unauthenticated,
+            concealed_ticks=concealed,
+            dropped_off_contact=off_contact,
             telephone_events=leg.events.count,
             jitter_ms=round(self._reception.jitter_seconds(row) * 1000, 3),
             round_trip_ms=leg.round_trip_ms,
