@@ -24,6 +24,7 @@ from obstore.store import from_url
 from recorder.errors import LocalError, RemoteError, Unavailable
 
 _CREDENTIAL_SECONDS = 60.0
+_REFUSED = ("401 Unauthorized", "403 Forbidden")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +127,9 @@ def _open_s3(settings: StoreSettings) -> object:
 
 
 def _unavailable(error: Exception) -> Unavailable:
-    if isinstance(error, UnauthenticatedError | PermissionDeniedError):
+    # A refused listing comes as any other error: only its text says the status.
+    said = any(status in str(error) for status in _REFUSED)
+    if said or isinstance(error, UnauthenticatedError | PermissionDeniedError):
         return Unavailable(
             "the store refuses our credentials: check access key, secret and bucket policy",
             retry_after=_CREDENTIAL_SECONDS,

@@ -2,9 +2,11 @@ import os
 from pathlib import Path
 
 import pytest
+from obstore.exceptions import GenericError
 
 from recorder import Store, StoreSettings
 from recorder.errors import LocalError, RemoteError, Unavailable
+from recorder.store import _unavailable
 
 
 @pytest.fixture(params=["file", "memory"])
@@ -76,3 +78,11 @@ async def test_an_s3_store_that_is_away_says_so(tmp_path):
     store = Store.open(settings)
     with pytest.raises(Unavailable):
         await store.deliver("a/key", b"one")
+
+
+@pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])
+def test_a_refusal_to_list_is_told_as_one(status):
+    # As a real store gives it; tests/interop asks SeaweedFS itself.
+    error = _unavailable(GenericError(f"Generic S3 error: Server returned non-2xx status code: {status}: <?xml …"))
+    assert error.refused
+    assert "check access key" in str(error)
