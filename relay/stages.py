@@ -26,8 +26,8 @@ class PlaneSettings:
     """Tracks of one codec at a time."""
     steps_max: int = 10_000
     """Steps that may wait for the next tick; more are refused."""
-    steps_per_tick_max: int = 200
-    """Steps that one tick carries out; the rest waits."""
+    steps_per_tick_max: int = 40
+    """Steps that one tick carries out; the rest waits. Opening a leg takes 0.05 ms, with Opus 0.45 ms."""
     silent_seconds: float = 30.0
     """After so long without anything authentic, a leg on a contact is said to be silent."""
     catch_up_ticks: int = 25
