@@ -114,7 +114,7 @@ class JitterBuffers:
         if not self.running[leg]:
             return 0.0
         present = 2 * (int(self.slot[leg]) & self.mask)
-        ring = self._halves[leg].tobytes()
+        ring: bytes = self._halves[leg].tobytes()
         return ((ring[present:] + ring[:present]).rfind(1) + 1) * TICK_MS / 2
 
     def place(
