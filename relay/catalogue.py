@@ -1,8 +1,8 @@
-"""The list of delivered recordings: what `koppel recordings` shows of each manifest."""
+"""The delivered recordings of an instance: its part of the store, and what `koppel recordings` shows of each."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -13,7 +13,23 @@ from recorder.errors import RemoteError
 from recorder.manifest import Manifest
 from recorder.playback import recorded_span
 
-__all__ = ["Entry", "entries"]
+__all__ = ["Entry", "OwnObjects", "entries"]
+
+
+@dataclass(frozen=True, slots=True)
+class OwnObjects:
+    """A store as one instance sees it, which may share a bucket with others: every object key names its instance."""
+
+    reader: ObjectReader
+    instance_id: str
+
+    def object_keys(self, prefix: str = "") -> Iterable[str]:
+        """This instance's object keys below a path. Raises Unavailable."""
+        return (key for key in self.reader.object_keys(prefix) if self.instance_id in key)
+
+    def read(self, key: str) -> bytes:
+        """A whole object. Raises Unavailable."""
+        return self.reader.read(key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,8 @@ from relay.errors import OperatorError
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+    from recorder.archive import ObjectReader
     from recorder.keys import FileKeyService
-    from recorder.store import Store
     from recorder.verification import Finding, Verification
     from relay.config import Settings
     from relay.data_directory import Layout
@@ -55,12 +55,15 @@ class _Instance:
         settings = effective(config_file, data_dir).settings
         return cls(settings, Layout(settings.data_dir))
 
-    def store(self) -> Store:
-        """The store that the settings name."""
+    def store(self) -> ObjectReader:
+        """The store that the settings name, as far as it is this instance's; an auditor without one sees all of it."""
         from recorder.store import Store  # noqa: PLC0415
+        from relay.catalogue import OwnObjects  # noqa: PLC0415
+        from relay.data_directory import DataDirectory  # noqa: PLC0415
         from relay.recording_setup import store_settings  # noqa: PLC0415
 
-        return Store.open(store_settings(self.settings, self.data))
+        store = Store.open(store_settings(self.settings, self.data))
+        return OwnObjects(store, self.data.identity.instance_id) if isinstance(self.data, DataDirectory) else store
 
     def key_service(self) -> FileKeyService:
         """What unwraps the keys of recordings."""
@@ -233,7 +236,7 @@ class _Check:
         answers = {key: self._examine(store, key) for key in manifest_keys(store)}
         return verify_instance(store, self._public_key), answers
 
-    def _examine(self, store: Store, contact: str) -> Verification:
+    def _examine(self, store: ObjectReader, contact: str) -> Verification:
         from recorder.verify import verify_contact  # noqa: PLC0415
 
         answer = verify_contact(store, contact, self._public_key, self._keys)

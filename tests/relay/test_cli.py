@@ -22,7 +22,7 @@ from recorder import FileSigner
 from relay.data_directory import DataDirectory
 from signaling import access, audit
 from signaling.database import Database, Scope, sqlite_url
-from tests.recorder.world import CONTACT, SIGNER
+from tests.recorder.world import ACCOUNT, CONTACT, INSTANCE, SIGNER
 from tests.relay.recorded_contact import RecordedContact
 from tests.relay.test_evidence import STORY
 
@@ -58,7 +58,10 @@ def koppel(*arguments: str | Path, **environment: str) -> Answer:
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> DataDirectory:
     """A data directory as a relay leaves it: keys, and one contact in the store."""
-    data = DataDirectory.open(tmp_path_factory.mktemp("instance") / "data")
+    folder = tmp_path_factory.mktemp("instance") / "data"
+    DataDirectory.open(folder)
+    _secret(folder / "instance.json", json.dumps({"account_id": ACCOUNT, "instance_id": INSTANCE}).encode())
+    data = DataDirectory.existing(folder)
     contact = RecordedContact()
     contact.play(STORY)
     for key, content in contact.deliver().objects.items():

@@ -7,10 +7,10 @@ import pytest
 from recorder import verify_contact
 from recorder.ledger import Gap
 from recorder.verification import ExitCode, LogLine, Verification
-from relay.catalogue import entries
+from relay.catalogue import OwnObjects, entries
 from relay.evidence import replayed
 from signaling.contact import codec
-from tests.recorder.world import CONTACT, KEY_SERVICE, OTHER, SIGNER, Bucket, Relay
+from tests.recorder.world import CONTACT, INSTANCE, KEY_SERVICE, OTHER, SIGNER, Bucket, Relay
 from tests.relay.recorded_contact import RecordedContact
 from tests.signaling.contact.stories import (
     ANNA,
@@ -201,6 +201,15 @@ def test_the_catalogue_lists_what_the_store_holds() -> None:
     assert (entry.contact_id, entry.signature, entry.seconds, entry.ended) == (CONTACT, "good", 3.9, "closed")
     assert set(entry.tracks) == {CALLER, ANNA}
     assert entry.to_json()["manifest"] == entry.manifest
+
+
+def test_instances_that_share_a_store_see_their_own_recordings_alone() -> None:
+    bucket = recorded()
+    ours = OwnObjects(bucket, INSTANCE)
+    assert list(ours.object_keys()) == list(bucket.object_keys())
+    assert len(list(entries(ours, SIGNER.public_key))) == 1
+    theirs = OwnObjects(bucket, "2c3f5a1e-0000-4000-8000-000000000000")
+    assert list(entries(theirs, SIGNER.public_key)) == []
 
 
 def test_the_catalogue_names_a_forged_manifest() -> None:
