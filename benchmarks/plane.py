@@ -33,10 +33,10 @@ from recorder.capture import Captured, Frames
 from relay import media
 from relay.codecs import g711
 from relay.media import Address, Codec, ConferenceId, Gain, LegId, OpenLeg, SetCrosspoints, SrtpKey, Step
-from relay.packets import PacketTable, endpoint_key
-from relay.plane import Plane
-from relay.sockets import SocketSettings, UdpSockets
-from relay.stages import PlaneSettings
+from relay.plane.packets import PacketTable, endpoint_key
+from relay.plane.plane import Plane
+from relay.plane.sockets import SocketSettings, UdpSockets
+from relay.plane.stages import PlaneSettings
 
 WARM_TICKS = 50
 SUITE: media.SrtpSuite = "AES_CM_128_HMAC_SHA1_80"

@@ -16,12 +16,12 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
 from recorder.worker import Recorder
-from relay.control import Control, MediaInbox
-from relay.exchange import Exchange
-from relay.keeper import Keeper
-from relay.plane import Plane
-from relay.softphone_leg import SoftphoneTransports
-from relay.ticker import Spread, Ticker
+from relay.calls.control import Control, MediaInbox
+from relay.calls.exchange import Exchange
+from relay.calls.keeper import Keeper
+from relay.plane.plane import Plane
+from relay.plane.ticker import Spread, Ticker
+from relay.webrtc.softphone_leg import SoftphoneTransports
 from signaling.database_writer import DatabaseWriter
 from signaling.sip.socket import SipSockets
 from signaling.sip.user_agent import UserAgent

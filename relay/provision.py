@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
 
+from relay.calls.effects import ExchangeSettings, Queue
 from relay.config import QueueSettings, Settings, TrunkSettings
-from relay.effects import ExchangeSettings, Queue
-from relay.jitter import JitterSettings
-from relay.sockets import SocketSettings as MediaSocketSettings
-from relay.softphone_leg import SoftphoneMediaSettings
-from relay.stages import PlaneSettings
+from relay.plane.jitter import JitterSettings
+from relay.plane.sockets import SocketSettings as MediaSocketSettings
+from relay.plane.stages import PlaneSettings
+from relay.webrtc.softphone_leg import SoftphoneMediaSettings
 from signaling.agents import AgentsSettings
 from signaling.api import HttpsSettings
 from signaling.contact.contact import ContactSettings

@@ -27,23 +27,23 @@ from recorder.keys import FileKeyService, FileSigner
 from recorder.store import Store
 from recorder.worker import Recorder
 from relay import certificates, interfaces, logs, provision, recording_setup
+from relay.calls.control import Authenticate, Control, Keeping, LoggedInUser, MediaInbox
+from relay.calls.effects import Identity
+from relay.calls.exchange import Exchange
+from relay.calls.keeper import Keeper
+from relay.calls.trunk_calls import TrunkCalls, TrunkMedia
 from relay.config import Settings
-from relay.control import Authenticate, Control, Keeping, LoggedInUser, MediaInbox
 from relay.data_directory import DataDirectory
 from relay.demo.hosting import DemoCustomer, caller_setup
 from relay.demo.welcome import welcome
-from relay.effects import Identity
 from relay.errors import OperatorError
-from relay.exchange import Exchange
 from relay.instance_database import open_database
-from relay.keeper import Keeper
 from relay.metrics import Metrics, Parts
-from relay.plane import Plane
+from relay.plane.plane import Plane
+from relay.plane.sockets import UdpSockets
+from relay.plane.ticker import Ticker
 from relay.ready import DemoAgent, DemoTrunk, Ready
-from relay.sockets import UdpSockets
-from relay.softphone_leg import SoftphoneTransports
-from relay.ticker import Ticker
-from relay.trunk_calls import TrunkCalls, TrunkMedia
+from relay.webrtc.softphone_leg import SoftphoneTransports
 from signaling import access, api
 from signaling.contact.record import WallAnchor
 from signaling.database import Database

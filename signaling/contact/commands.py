@@ -1,6 +1,6 @@
 """What a contact asks of the world: legs, offers to agents, crosspoints, gates, timers, its end.
 
-`relay.exchange` carries them out. A contact never learns how: it sees the outcome as an event. The media commands of
+`relay.calls.exchange` carries them out. A contact never learns how: it sees the outcome as an event. The media commands of
 one event (`OpenRecording`, `SetParties`, `OpenTrack`, `SetGate`, `CloseTrack`, `CloseRecording`) come first, in that
 order, and take effect in one tick.
 

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 
 from relay import media
-from relay.effects import (
+from relay.calls.effects import (
     ContactFinished,
     ContactLogged,
     ExchangeEffect,
@@ -16,8 +16,8 @@ from relay.effects import (
     Queue,
     Submit,
 )
-from relay.exchange import Exchange
-from relay.trunk_calls import TrunkCalls
+from relay.calls.exchange import Exchange
+from relay.calls.trunk_calls import TrunkCalls
 from signaling.contact.contact import ContactSettings
 from signaling.sip import events as sip
 from signaling.sip import negotiation

@@ -16,9 +16,9 @@ import pylibsrtp
 from recorder.capture import Captured, Frames
 from relay import media
 from relay.media import Address, Codec, ConferenceId, Gain, LegId, MediaEvent, OpenLeg, SetCrosspoints, SrtpKey, Step
-from relay.packets import PacketTable, endpoint_address, endpoint_key, socket_column
-from relay.plane import Plane
-from relay.stages import PlaneSettings
+from relay.plane.packets import PacketTable, endpoint_address, endpoint_key, socket_column
+from relay.plane.plane import Plane
+from relay.plane.stages import PlaneSettings
 
 LOCAL: Address = ("127.0.0.1", 40000)
 TICK = 0.02

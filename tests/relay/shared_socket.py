@@ -14,7 +14,7 @@ from aiortc import RTCCertificate, RTCConfiguration, RTCPeerConnection, RTCSessi
 from aiortc.mediastreams import AudioStreamTrack
 
 from relay.media import Address, ControlDatagram, LegId
-from relay.softphone_leg import ReadyLeg, SoftphoneMediaSettings, SoftphoneTransports
+from relay.webrtc.softphone_leg import ReadyLeg, SoftphoneMediaSettings, SoftphoneTransports
 
 CERTIFICATE = RTCCertificate.generateCertificate()
 

@@ -1,0 +1,1 @@
+"""The way of a call through the process: the exchange of trunks, softphones and contacts, and its shell."""

@@ -1,0 +1,171 @@
+"""Media commands carried out: what each does to rows, conferences and taps at the head of a tick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import assert_never
+
+from recorder.errors import RecorderError
+from relay import media
+from relay.codecs.opus import OpusEncoder
+from relay.errors import LocalError, RelayError
+from relay.media import Address, LegId, MediaCommand, MediaEvent
+from relay.plane.dtmf import EventReceiver
+from relay.plane.legs import ENCODINGS, Leg
+from relay.plane.opus_stream import OpusStream
+from relay.plane.packets import endpoint_key
+from relay.plane.rtp import CLOCK_RATE_PER_TICK
+from relay.plane.srtp import SrtpContext
+from relay.plane.stages import Stages
+
+
+class Commands:
+    """Carries out steps; a command that cannot be is refused by an event, and the others go on."""
+
+    def __init__(self, stages: Stages, entropy: Callable[[int], bytes]) -> None:
+        self._stages = stages
+        self._entropy = entropy
+
+    def apply(self, step: media.Step, tick: int, now: float, due: float) -> Iterator[MediaEvent]:
+        """All of a step, in this tick: the recording is opened first, then the log entries, then everything else."""
+        opening = [command for command in step.commands if isinstance(command, media.OpenRecording)]
+        others = [command for command in step.commands if not isinstance(command, media.OpenRecording)]
+        for each in opening:
+            yield from self._guarded(step, each, tick, now, due)
+        if step.contact_id is not None:
+            self._stages.taps.log(step.contact_id, step.entries, tick)
+        for command in others:
+            yield from self._guarded(step, command, tick, now, due)
+        if step.contact_id is not None:
+            yield media.StepApplied(step.contact_id, tick)
+
+    def close_leg(self, leg: Leg, tick: int, now: float) -> media.LegClosed:
+        """Say BYE, free the row, and end whatever hung on it."""
+        stages, row = self._stages, leg.row
+        statistics = stages.reports.statistics(leg)
+        if stages.legs.remote[row]:
+            endpoint = leg.report_endpoint or int(stages.legs.remote[row])
+            stages.transmission.queue_report(stages.reports.compound(leg, now, goodbye=True), endpoint)
+        stages.taps.close_leg(row, tick)
+        stages.conferences.forget_leg(row)
+        stages.intake.forget(leg)
+        stages.loudness.forget(row)
+        stages.legs.remove(leg)
+        stages.transmission.reorder()
+        return media.LegClosed(leg.leg_id, statistics)
+
+    def _guarded(
+        self, step: media.Step, command: MediaCommand, tick: int, now: float, due: float
+    ) -> Iterator[MediaEvent]:
+        try:
+            yield from self._command(command, tick, now, due)
+        except (RelayError, RecorderError) as error:
+            leg_id: LegId | None = getattr(command, "leg_id", None)
+            yield media.CommandRefused(step.contact_id, leg_id, f"{type(command).__name__}: {error}")
+
+    def _command(self, command: MediaCommand, tick: int, now: float, due: float) -> Iterator[MediaEvent]:
+        match command:
+            case media.OpenLeg():
+                self._open_leg(command, now)
+            case media.MoveLeg():
+                self._move_leg(command)
+            case media.RekeyLeg():
+                self._rekey_leg(command)
+            case media.CloseLeg():
+                yield self.close_leg(self._leg(command.leg_id), tick, now)
+            case media.SetCrosspoints():
+                self._stages.conferences.set(command)
+            case _:
+                self._record(command, tick, due)
+
+    def _record(
+        self,
+        command: media.OpenRecording | media.OpenTrack | media.SetGate | media.CloseTrack | media.CloseRecording,
+        tick: int,
+        due: float,
+    ) -> None:
+        taps = self._stages.taps
+        match command:
+            case media.OpenRecording():
+                taps.open_recording(command.contact_id, tick, self._stages.wall(due))
+            case media.OpenTrack():
+                leg = self._leg(command.leg_id)
+                taps.open_track(command, leg, ENCODINGS[leg.opened.codec.encoding], tick)
+            case media.SetGate():
+                taps.set_gate(command, tick)
+            case media.CloseTrack():
+                taps.close_track(command.contact_id, command.track_id, tick)
+            case media.CloseRecording():
+                taps.close_recording(command.contact_id, tick)
+            case _:
+                assert_never(command)
+
+    def _open_leg(self, command: media.OpenLeg, now: float) -> None:
+        stages = self._stages
+        if command.leg_id in stages.legs.by_id:
+            raise LocalError("the leg is open already")
+        socket = self._socket(command.local)
+        codec = command.codec
+        inbound = SrtpContext(command.receive_key, inbound=True) if command.receive_key else None
+        outbound = SrtpContext(command.send_key, inbound=False) if command.send_key else None
+        is_opus = codec.encoding == "opus"
+        leg = Leg(
+            row=stages.legs.take_row(),
+            leg_id=command.leg_id,
+            opened=command,
+            socket=socket,
+            inbound=inbound,
+            outbound=outbound,
+            events=EventReceiver(),
+            opus=OpusStream() if is_opus else None,
+            encoder=OpusEncoder(48000, codec.bitrate, codec.complexity, fec=codec.in_band_fec) if is_opus else None,
+            opened_at=now,
+        )
+        stages.legs.add(leg)
+        stages.jitter.open(leg.row, CLOCK_RATE_PER_TICK[codec.encoding])
+        stages.intake.reception.open(leg.row)
+        stages.conferences.open_leg(leg.row)
+        # RFC 3550 §5.1: sequence number and timestamp begin at random.
+        start = self._entropy(6)
+        stages.legs.send_sequence[leg.row] = int.from_bytes(start[:2], "big")
+        stages.legs.send_timestamp[leg.row] = int.from_bytes(start[2:], "big")
+        self._point(leg, command.remote, command.remote_rtcp)
+        if command.remote is not None and (not command.latch or inbound is None):
+            stages.intake.latching.trust(leg, int(stages.legs.named[leg.row]))
+
+    def _move_leg(self, command: media.MoveLeg) -> None:
+        leg = self._leg(command.leg_id)
+        if command.local is not None:
+            leg.socket = self._socket(command.local)
+            self._stages.legs.socket[leg.row] = leg.socket
+        self._point(leg, command.remote, command.remote_rtcp)
+        if not leg.opened.latch or leg.inbound is None:
+            self._stages.intake.latching.trust(leg, endpoint_key(leg.socket, command.remote))
+
+    def _rekey_leg(self, command: media.RekeyLeg) -> None:
+        leg = self._leg(command.leg_id)
+        if leg.inbound is None or leg.outbound is None:
+            raise LocalError("a leg without keys cannot be given others")
+        leg.inbound.renew(command.receive_key)
+        leg.outbound.renew(command.send_key)
+
+    def _point(self, leg: Leg, remote: Address | None, remote_rtcp: Address | None) -> None:
+        stages = self._stages
+        if remote is not None:
+            stages.legs.remote[leg.row] = stages.legs.named[leg.row] = endpoint_key(leg.socket, remote)
+        if remote_rtcp is not None:
+            leg.report_endpoint = endpoint_key(leg.socket + 1, remote_rtcp)
+            stages.intake.expect_reports(leg)
+        stages.transmission.reorder()
+
+    def _socket(self, local: Address) -> int:
+        addresses = list(self._stages.sockets.addresses)
+        if local not in addresses:
+            raise LocalError(f"no media socket at {local[0]}:{local[1]}")
+        return 2 * addresses.index(local)
+
+    def _leg(self, leg_id: LegId) -> Leg:
+        leg = self._stages.legs.by_id.get(leg_id)
+        if leg is None:
+            raise LocalError("no such leg is open")
+        return leg

@@ -1,0 +1,314 @@
+"""The jitter buffers of all legs: where on its playout timeline each packet belongs, and how deep each buffer is.
+
+A buffer is a ring of 20 ms slots addressed by RTP timestamp, so a packet has one place however often and in whatever
+order it comes: nothing plays twice, and playout never goes back. This module keeps positions and which half slots
+(10 ms) are filled; the payloads themselves lie in `relay.plane.rings` (G.711) and `relay.plane.opus_stream`.
+
+Depth. A packet's *slack* is how long before its tick it came. Playout begins `start_depth_slots` behind the newest
+packet. A packet that missed its tick moves playout back, but only over slots that were empty anyway (what was concealed
+then becomes delay), and only when lateness recurs: one stray packet is merely late. When the least slack of the last
+seconds is more than a slot, the tick skips one, in silence where it can. After a pause playout begins anew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relay.plane.packets import Rows
+
+FULL: Final = 0x0101
+"""Both halves of a slot, as one word."""
+TICK_MS: Final = 20.0
+_SLOT_MASK: Final = 0x0FFFFFFF
+_FRESH_TICKS: Final = 100
+"""Of a stream this young the first late packet already says that the depth was guessed wrong."""
+_WINDOW_TICKS: Final = 25
+_WINDOWS: Final = 16
+_WINDOWS_SHORT: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class JitterSettings:
+    """How deep buffers are, and how fast they change."""
+
+    slots: int = 32
+    """Capacity in 20 ms slots, a power of two: packets further ahead are a jump of the timestamp."""
+    start_depth_slots: int = 1
+    growth_slots_max: int = 3
+    """By how much one late packet may move playout back."""
+    depth_slots_max: int = 12
+    idle_ticks: int = 10
+    """After so many empty ticks the next packet begins playout anew."""
+    margin_ms: float = 4.0
+    """Slack that shrinking leaves."""
+    lateness_score: float = 1.5
+    """Late packets, forgotten over a second, that make the buffer grow."""
+    skip_wait_ticks: int = 50
+    """How long a skip waits for silence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Which packets of a batch are kept, and where: half slots from `half` on, in the ring of the leg."""
+
+    kept: Rows
+    """Indices into the batch."""
+    half: NDArray[np.int32]
+    """First half slot, counted without wrapping; may lie before playout where only the tail is in time."""
+    halves: NDArray[np.int32]
+
+
+class JitterBuffers:
+    """Positions, fill and depth of every leg's buffer, as columns over the rows of legs."""
+
+    def __init__(self, legs_max: int, settings: JitterSettings | None = None) -> None:
+        self.settings = settings or JitterSettings()
+        assert self.settings.slots & (self.settings.slots - 1) == 0, "ring positions wrap by masking"
+        self.mask = self.settings.slots - 1
+        self.clock = np.full(legs_max, 160, np.int32)
+        """RTP clock ticks in 20 ms."""
+        self.running = np.zeros(legs_max, np.bool_)
+        self.timestamp = np.zeros(legs_max, np.uint32)
+        """RTP timestamp of the next slot to play."""
+        self.slot = np.zeros(legs_max, np.int32)
+        """Number of the next slot to play; grows for ever (modulo 2^28)."""
+        self.missed = np.zeros(legs_max, np.int32)
+        """Empty slots since the last one that played."""
+        self.late = np.zeros(legs_max, np.int64)
+        self.duplicates = np.zeros(legs_max, np.int64)
+        self.resyncs = np.zeros(legs_max, np.int64)
+        self.skips = np.zeros(legs_max, np.int32)
+        """Slots that the buffer has in excess and waits to skip."""
+        self._halves = np.zeros((legs_max, self.settings.slots, 2), np.uint8)
+        self._full = self._halves.view(np.uint16)[:, :, 0]
+        self._owner = np.zeros((legs_max, 2 * self.settings.slots), np.int32)
+        self._score = np.zeros(legs_max, np.float64)
+        self._slack = np.full(legs_max, np.inf)
+        self._slacks = np.full((legs_max, _WINDOWS), -np.inf)
+        self._jump = np.zeros(legs_max, np.int64)
+        self._skip_at = np.zeros(legs_max, np.int64)
+        self._began = np.zeros(legs_max, np.int64)
+        self._ticks = 0
+
+    def open(self, leg: int, clock: int) -> None:
+        """A new leg in a row."""
+        self.clock[leg] = clock
+        for counter in (self.late, self.duplicates, self.resyncs):
+            counter[leg] = 0
+        self.reset(leg)
+
+    def reset(self, leg: int) -> None:
+        """Forget what is buffered; playout begins anew with the next packet."""
+        self.running[leg] = False
+        self.missed[leg] = self.settings.idle_ticks
+        self.skips[leg] = 0
+        self._jump[leg] = -1
+        self._forget_depth(leg)
+
+    def depth_ms(self, leg: int) -> float:
+        """How far the newest buffered half slot lies ahead of playout."""
+        if not self.running[leg]:
+            return 0.0
+        present = 2 * (int(self.slot[leg]) & self.mask)
+        ring: bytes = self._halves[leg].tobytes()
+        return ((ring[present:] + ring[:present]).rfind(1) + 1) * TICK_MS / 2
+
+    def place(
+        self,
+        legs: Rows,
+        timestamps: NDArray[np.uint32],
+        durations: NDArray[np.int32],
+        ages_ms: NDArray[np.float64],
+    ) -> Placement:
+        """Find the place of each packet of a batch, in order of arrival.
+
+        `durations` are in RTP clock ticks and multiples of 10 ms; `ages_ms` is how long before this tick each came.
+        """
+        half_clock = self.clock[legs] >> 1
+        delta = self._delta(legs, timestamps)
+        unusual = self._unusual(legs, delta, durations, half_clock)
+        if unusual.size:
+            for i in unusual.tolist():
+                self._settle(i, legs, timestamps, durations)
+            delta = self._delta(legs, timestamps)
+        halves = durations // half_clock
+        first = delta // half_clock
+        late = first + halves <= 0
+        kept = np.flatnonzero(self.running[legs] & ~late & (first + halves <= 2 * self.settings.slots))
+        np.add.at(self.late, legs[late & self.running[legs]], 1)
+        np.minimum.at(self._slack, legs, delta * (TICK_MS / 2) / half_clock + ages_ms)
+        legs, first, halves = legs[kept], first[kept], halves[kept]
+        self._mark(legs, first, halves)
+        return Placement(kept, (self.slot[legs] << 1) + first, halves)
+
+    def take(self, legs: Rows) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
+        """The slots that play in this tick, and how each is filled: `FULL`, 0, or one half; playout moves on."""
+        places = self.slot[legs] & self.mask
+        filled = self._full[legs, places]
+        self._full[legs, places] = 0
+        self._advance(legs)
+        self.missed[legs] = np.where(filled == FULL, 0, self.missed[legs] + 1)
+        return places, filled
+
+    def may_skip(self, leg: int) -> bool:
+        """Whether a leg's excess has waited long enough to be skipped even in sound."""
+        return int(self.skips[leg]) > 1 or self._ticks - int(self._skip_at[leg]) >= self.settings.skip_wait_ticks
+
+    def skip(self, leg: int) -> tuple[int, bool]:
+        """Take one more slot in the same tick: its place, and whether it is whole."""
+        places, filled = self.take(np.array([leg], np.intp))
+        self.skips[leg] -= 1
+        self._skip_at[leg] = self._ticks
+        self._shift_slack(leg, -TICK_MS)
+        return int(places[0]), int(filled[0]) == FULL
+
+    def end_tick(self, legs: Rows) -> None:
+        """Let scores fade; twice a second, decide which buffers are deeper than their slack asks for."""
+        self._ticks += 1
+        self._score *= 0.98
+        if self._ticks % _WINDOW_TICKS == 0:
+            self._measure(legs)
+
+    def _delta(self, legs: Rows, timestamps: NDArray[np.uint32]) -> NDArray[np.int32]:
+        """How far packets lie ahead of playout, in clock ticks, whatever the wrap (RFC 3550 §5.1: 32 bits)."""
+        return (timestamps - self.timestamp[legs]).view(np.int32)
+
+    def _unusual(
+        self, legs: Rows, delta: NDArray[np.int32], durations: NDArray[np.int32], half_clock: NDArray[np.int32]
+    ) -> Rows:
+        plain = (
+            self.running[legs]
+            & (self.missed[legs] < self.settings.idle_ticks)
+            & (delta >= 0)
+            & (delta + durations <= self.settings.slots * self.clock[legs])
+            & (delta % half_clock == 0)
+        )
+        return np.flatnonzero(~plain)
+
+    def _settle(self, i: int, legs: Rows, timestamps: NDArray[np.uint32], durations: NDArray[np.int32]) -> None:
+        """Decide what an unusual packet does to its leg's playout: begin it, move it, or nothing."""
+        leg, timestamp, duration = int(legs[i]), int(timestamps[i]), int(durations[i])
+        if not self.running[leg] or self.missed[leg] >= self.settings.idle_ticks:
+            self._begin(leg, timestamp, timestamps[legs == leg])
+            return
+        clock = int(self.clock[leg])
+        delta = _signed(timestamp - int(self.timestamp[leg]))
+        if not -self.settings.slots * clock <= delta <= self.settings.slots * clock - duration:
+            self._follow_jump(leg, timestamp, duration)
+            return
+        if misaligned := delta % (clock >> 1):
+            # A sender that paused begins its next words anywhere; its slots begin there from now on.
+            self._move(leg, misaligned if misaligned <= clock >> 2 else misaligned - (clock >> 1))
+            delta = _signed(timestamp - int(self.timestamp[leg]))
+        if delta < 0:
+            self._consider_growth(leg, -(delta // clock))
+
+    def _begin(self, leg: int, timestamp: int, timestamps: NDArray[np.uint32]) -> None:
+        """Begin playout: the newest packet that has come lies `start_depth_slots` ahead."""
+        newest = max(_signed(int(other) - timestamp) for other in timestamps)
+        if not 0 <= newest <= self.settings.slots * int(self.clock[leg]) // 2:
+            newest = 0
+        depth = self.settings.start_depth_slots * int(self.clock[leg])
+        self.timestamp[leg] = (timestamp + newest - depth) & 0xFFFFFFFF
+        self.running[leg] = True
+        self.missed[leg] = 0
+        self._began[leg] = self._ticks
+        self._jump[leg] = -1
+        self._halves[leg] = 0
+        self._forget_depth(leg)
+
+    def _follow_jump(self, leg: int, timestamp: int, duration: int) -> None:
+        """Two packets in a row on a far timeline move playout there; one alone is a stray (cf. RFC 3550 A.1)."""
+        expected = int(self._jump[leg])
+        self._jump[leg] = (timestamp + duration) & 0xFFFFFFFF
+        if expected >= 0 and abs(_signed(timestamp - expected)) <= 2 * int(self.clock[leg]):
+            self.resyncs[leg] += 1
+            self._begin(leg, timestamp, np.array([timestamp], np.uint32))
+
+    def _consider_growth(self, leg: int, slots: int) -> None:
+        """A packet missed its tick by `slots`: wait for its kind from now on, if lateness recurs."""
+        self._score[leg] += 1.0
+        fresh = self._ticks - int(self._began[leg]) < _FRESH_TICKS
+        if not fresh and self._score[leg] < self.settings.lateness_score:
+            return
+        if slots > min(int(self.missed[leg]), self.settings.growth_slots_max):
+            return
+        if self.depth_ms(leg) / TICK_MS + slots > self.settings.depth_slots_max:
+            return
+        self._move(leg, -slots * int(self.clock[leg]))
+        self.slot[leg] -= slots
+        self.missed[leg] -= slots
+        self._score[leg] = 0.0
+        self._shift_slack(leg, slots * TICK_MS)
+
+    def _mark(self, legs: Rows, first: NDArray[np.int32], halves: NDArray[np.int32]) -> None:
+        """Mark half slots as filled; a packet that adds nothing to them is a duplicate."""
+        if not legs.size:
+            return
+        positions = (self.slot[legs] << 1) + first
+        if ((first | positions) & 1 == 0).all() and (halves == 2).all() and (first >= 0).all():
+            self._mark_whole(legs, (positions >> 1) & self.mask)
+            return
+        ring = self._halves.reshape(self._halves.shape[0], -1)
+        wrap = 2 * self.settings.slots - 1
+        batch = np.arange(legs.size, dtype=np.int32)
+        added = np.zeros(legs.size, np.bool_)
+        for k in range(int(halves.max())):
+            here = np.flatnonzero((halves > k) & (first + k >= 0))
+            leg, place = legs[here], (positions[here] + k) & wrap
+            new = ring[leg, place] == 0
+            self._owner[leg, place] = batch[here]
+            added[here] |= new & (self._owner[leg, place] == batch[here])
+            ring[leg, place] = 1
+        if not added.all():
+            np.add.at(self.duplicates, legs[~added], 1)
+
+    def _mark_whole(self, legs: Rows, places: NDArray[np.int32]) -> None:
+        """The same for packets of 20 ms on the grid."""
+        batch = np.arange(legs.size, dtype=np.int32)
+        new = self._full[legs, places] != FULL
+        self._owner[legs, places] = batch
+        new &= self._owner[legs, places] == batch
+        self._full[legs, places] = FULL
+        if not new.all():
+            np.add.at(self.duplicates, legs[~new], 1)
+
+    def _advance(self, legs: Rows) -> None:
+        self.slot[legs] = (self.slot[legs] + 1) & _SLOT_MASK
+        self.timestamp[legs] += self.clock[legs].astype(np.uint32)
+
+    def _move(self, leg: int, by: int) -> None:
+        self.timestamp[leg] = (int(self.timestamp[leg]) + by) & 0xFFFFFFFF
+
+    def _measure(self, legs: Rows) -> None:
+        """Close a window of slack, and count the slots that the last windows show to be in excess."""
+        window = self._ticks // _WINDOW_TICKS % _WINDOWS
+        self._slacks[:, window] = self._slack
+        self._slack[:] = np.inf
+        least = self._slacks[legs].min(axis=1)
+        recent = self._slacks[legs][:, [window - k for k in range(_WINDOWS_SHORT)]].min(axis=1)
+        excess = np.where(np.isfinite(least) & (least >= TICK_MS + self.settings.margin_ms), 1, 0)
+        far = np.isfinite(recent) & (recent >= 3 * TICK_MS + self.settings.margin_ms)
+        excess[far] = ((recent[far] - self.settings.margin_ms) / TICK_MS).astype(np.int64) - 1
+        newly = legs[(excess > 0) & (self.skips[legs] == 0)]
+        self._skip_at[newly] = self._ticks
+        self.skips[legs] = excess
+
+    def _shift_slack(self, leg: int, by_ms: float) -> None:
+        self._slack[leg] += by_ms
+        self._slacks[leg] += by_ms
+
+    def _forget_depth(self, leg: int) -> None:
+        self.skips[leg] = 0
+        self._score[leg] = 0.0
+        self._slack[leg] = np.inf
+        self._slacks[leg] = -np.inf
+
+
+def _signed(difference: int) -> int:
+    """A difference of 32-bit timestamps as a signed number."""
+    return ((difference + 0x80000000) & 0xFFFFFFFF) - 0x80000000

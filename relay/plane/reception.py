@@ -1,0 +1,158 @@
+"""What RFC 3550 counts of received packets: sequence numbers, loss and interarrival jitter, for all legs at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relay.plane.packets import Rows
+
+DROPOUT_MAX: Final = 3000
+MISORDER_MAX: Final = 100
+"""Sequence numbers further off are a restart, if the next one follows (RFC 3550 A.1)."""
+_INTERARRIVAL_SECONDS_MAX: Final = 1.0
+"""What lies further apart is a pause or a new timeline, not jitter."""
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """What happened since the last report block (RFC 3550 A.3)."""
+
+    expected: int
+    received: int
+
+
+class Reception:
+    """Columns over the rows of legs."""
+
+    def __init__(self, legs_max: int) -> None:
+        self.received = np.zeros(legs_max, np.int64)
+        self._started = np.zeros(legs_max, np.bool_)
+        self._base = np.zeros(legs_max, np.int64)
+        self._highest = np.zeros(legs_max, np.int64)
+        """With cycles."""
+        self._received_since = np.zeros(legs_max, np.int64)
+        self._lost_before = np.zeros(legs_max, np.int64)
+        self._bad_sequence = np.full(legs_max, -1, np.int64)
+        self._reported = np.zeros((legs_max, 2), np.int64)
+        self._jitter = np.zeros(legs_max, np.float64)
+        self._arrival = np.zeros(legs_max, np.float64)
+        self._timestamp = np.zeros(legs_max, np.uint32)
+        self._last = np.zeros(legs_max, np.int32)
+
+    def open(self, leg: int) -> None:
+        """A new leg in a row."""
+        self.restart(leg)
+        self.received[leg] = self._lost_before[leg] = 0
+        self._reported[leg] = 0
+        self._jitter[leg] = 0.0
+
+    def restart(self, leg: int) -> None:
+        """The leg's SSRC changed: its next packet begins a new count; what was lost stays lost."""
+        self._lost_before[leg] = self.lost(leg)
+        self._started[leg] = False
+        self._bad_sequence[leg] = -1
+        self._received_since[leg] = 0
+        self._arrival[leg] = -np.inf
+
+    def receive(
+        self,
+        legs: Rows,
+        sequences: NDArray[np.uint16],
+        timestamps: NDArray[np.uint32],
+        arrivals: NDArray[np.float64],
+        clock: NDArray[np.int32],
+        timed: NDArray[np.bool_],
+    ) -> None:
+        """Count a batch in order of arrival.
+
+        `clock` is RTP clock ticks in 20 ms; what is not `timed` (telephone events keep one timestamp) tells no jitter.
+        """
+        np.add.at(self.received, legs, 1)
+        offset = (sequences - self._highest[legs].astype(np.uint16)).view(np.int16)
+        unusual = ~self._started[legs] | (offset > DROPOUT_MAX) | (offset < -MISORDER_MAX)
+        if unusual.any():
+            counted = np.array(
+                [
+                    not odd or self._restart_at(int(leg), int(sequence))
+                    for odd, leg, sequence in zip(unusual, legs, sequences, strict=True)
+                ]
+            )
+            legs, sequences = legs[counted], sequences[counted]
+            timestamps, arrivals, clock, timed = timestamps[counted], arrivals[counted], clock[counted], timed[counted]
+            offset = (sequences - self._highest[legs].astype(np.uint16)).view(np.int16)
+        np.add.at(self._received_since, legs, 1)
+        np.maximum.at(self._highest, legs, self._highest[legs] + offset)
+        if timed.all():
+            self._measure_jitter(legs, timestamps, arrivals, clock)
+        else:
+            self._measure_jitter(legs[timed], timestamps[timed], arrivals[timed], clock[timed])
+
+    def lost(self, leg: int) -> int:
+        """Packets that were sent and never came; a negative count (duplicates, RFC 3550 A.3) is none."""
+        if not self._started[leg]:
+            return int(self._lost_before[leg])
+        expected = self._highest[leg] - self._base[leg] + 1
+        return int(self._lost_before[leg]) + max(0, int(expected - self._received_since[leg]))
+
+    def jitter_seconds(self, leg: int) -> float:
+        """Interarrival jitter (RFC 3550 §6.4.1)."""
+        return float(self._jitter[leg])
+
+    def highest_sequence(self, leg: int) -> int:
+        """The extended highest sequence number, 32 bits."""
+        return int(self._highest[leg]) & 0xFFFFFFFF
+
+    def interval(self, leg: int) -> Interval:
+        """Expected and received packets since this was last asked."""
+        lost, received = self.lost(leg), int(self.received[leg])
+        expected = lost + received
+        since = Interval(expected - int(self._reported[leg, 0]), received - int(self._reported[leg, 1]))
+        self._reported[leg] = expected, received
+        return since
+
+    def _restart_at(self, leg: int, sequence: int) -> bool:
+        """Whether an unexpected sequence number counts: the first of all, or the second in a row of a new series."""
+        offset = ((sequence - int(self._highest[leg]) + 0x8000) & 0xFFFF) - 0x8000
+        if self._started[leg]:
+            if -MISORDER_MAX <= offset <= DROPOUT_MAX:
+                return True  # an earlier packet of this batch began the series
+            if sequence != self._bad_sequence[leg]:
+                self._bad_sequence[leg] = (sequence + 1) & 0xFFFF
+                return False
+            self.restart(leg)
+        self._started[leg] = True
+        self._base[leg] = self._highest[leg] = sequence
+        return True
+
+    def _measure_jitter(
+        self,
+        legs: Rows,
+        timestamps: NDArray[np.uint32],
+        arrivals: NDArray[np.float64],
+        clock: NDArray[np.int32],
+    ) -> None:
+        """J += (|D| - J) / 16 for each packet in its leg's order of arrival."""
+        if not legs.size:
+            return
+        self._last[legs] = batch = np.arange(legs.size, dtype=np.int32)
+        distinct = bool((self._last[legs] == batch).all())
+        if not distinct:
+            order = np.argsort(legs, kind="stable")
+            legs, timestamps, arrivals, clock = legs[order], timestamps[order], arrivals[order], clock[order]
+        before, sent_before = self._arrival[legs], self._timestamp[legs]
+        self._arrival[legs], self._timestamp[legs] = arrivals, timestamps
+        if not distinct:
+            again = np.flatnonzero(legs[1:] == legs[:-1]) + 1
+            before[again], sent_before[again] = arrivals[again - 1], timestamps[again - 1]
+        media_seconds = (timestamps - sent_before).view(np.int32) / (clock * 50.0)
+        difference = np.abs(arrivals - before - media_seconds)
+        usable = difference < _INTERARRIVAL_SECONDS_MAX
+        if distinct:
+            self._jitter[legs] += np.where(usable, difference - self._jitter[legs], 0.0) / 16
+            return
+        for leg, step in zip(legs[usable].tolist(), difference[usable].tolist(), strict=True):
+            self._jitter[leg] += (step - self._jitter[leg]) / 16

@@ -1,0 +1,178 @@
+"""What is told of each leg: RTCP to its peer and from it, counters and loudness to the control plane."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final
+
+import numpy as np
+
+from mixer.frame import RATES, Pcm, Samples
+from mixer.levels import REPORT_TICKS, Levels
+from mixer.mix import Mixer
+from relay import media
+from relay.plane.jitter import JitterBuffers
+from relay.plane.legs import Leg, LegTable
+from relay.plane.packets import Rows
+from relay.plane.reception import Reception
+from relay.plane.rtcp import (
+    Goodbye,
+    Report,
+    ReportBlock,
+    SenderInfo,
+    build,
+    middle,
+    ntp_time,
+    parse,
+    round_trip_seconds,
+)
+
+RTCP_TICKS: Final = 250
+"""5 s, the least interval of RFC 3550 §6.2, for legs on a contact."""
+RTCP_TICKS_IDLE: Final = 750
+"""15 s for legs that hear nothing: also what keeps address translators open (RFC 6263 §4.6)."""
+LEG_REPORT_TICKS: Final = 50
+
+
+class Reports:
+    """RTCP of all legs, spread over ticks by row."""
+
+    def __init__(
+        self, legs: LegTable, reception: Reception, jitter: JitterBuffers, wall: Callable[[float], float]
+    ) -> None:
+        self.malformed = 0
+        """Authentic RTCP packets without a report in them."""
+        self._legs = legs
+        self._reception = reception
+        self._jitter = jitter
+        self._wall = wall
+        self._spread = np.arange(legs.legs_max) * 97
+
+    def due(self, tick: int, rows: Rows) -> Iterator[Leg]:
+        """Open legs whose RTCP is due in a tick."""
+        phase = (self._spread[rows] + tick) % RTCP_TICKS_IDLE
+        sending = self._legs.sending[rows]
+        turn = (phase == 0) | (sending & (phase % RTCP_TICKS == 0))
+        return (self._legs.leg(row) for row in rows[turn].tolist())
+
+    def due_leg_reports(self, tick: int, rows: Rows) -> Iterator[Leg]:
+        """Open legs whose counters are due in a tick."""
+        return (self._legs.leg(row) for row in rows[(self._spread[rows] + tick) % LEG_REPORT_TICKS == 0].tolist())
+
+    def compound(self, leg: Leg, now: float, *, goodbye: bool = False) -> bytes:
+        """The RTCP packet to send for a leg, encrypted if its media is."""
+        row, table = leg.row, self._legs
+        sent = int(table.packets_sent[row])
+        sender = None
+        if sent != leg.packets_reported:
+            sender = SenderInfo(
+                ntp=ntp_time(self._wall(now)),
+                timestamp=int(table.send_timestamp[row]),
+                packets=sent & 0xFFFFFFFF,
+                octets=int(table.octets_sent[row]) & 0xFFFFFFFF,
+            )
+        leg.packets_reported = sent
+        blocks = (self._block(leg, now),) if table.ssrc[row] >= 0 else ()
+        report = Report(int(table.send_ssrc[row]), sender, blocks)
+        packet = build(report, _cname(leg), goodbye=goodbye)
+        return packet if leg.outbound is None else leg.outbound.protect_rtcp(packet)
+
+    def receive(self, leg: Leg, packet: bytes, arrival: float) -> None:
+        """An authentic compound packet of a leg's peer. A BYE does not end the call: signalling does."""
+        known = False
+        for part in parse(packet):
+            known = True
+            if isinstance(part, Goodbye):
+                continue
+            if part.sender is not None:
+                leg.last_report = middle(part.sender.ntp), arrival
+            for block in part.blocks:
+                if block.ssrc == int(self._legs.send_ssrc[leg.row]):
+                    self._learn(leg, block, arrival)
+        self.malformed += not known
+
+    def statistics(self, leg: Leg) -> media.LegStatistics:
+        """A leg's counters."""
+        row = leg.row
+        sent, _, concealed, unauthenticated, replayed, off_contact = self._legs.counters[:, row].tolist()
+        return media.LegStatistics(
+            packets_received=int(self._reception.received[row]),
+            packets_sent=sent,
+            lost=self._reception.lost(row),
+            late=int(self._jitter.late[row]),
+            duplicates=int(self._jitter.duplicates[row]) + replayed,
+            unauthenticated=unauthenticated,
+            concealed_ticks=concealed,
+            dropped_off_contact=off_contact,
+            telephone_events=leg.events.count,
+            jitter_ms=round(self._reception.jitter_seconds(row) * 1000, 3),
+            round_trip_ms=leg.round_trip_ms,
+            peer_loss_ratio=leg.peer_loss_ratio,
+            buffer_ms=self._jitter.depth_ms(row),
+        )
+
+    def _learn(self, leg: Leg, block: ReportBlock, arrival: float) -> None:
+        leg.peer_loss_ratio = block.fraction_lost / 256
+        seconds = round_trip_seconds(block, self._wall(arrival))
+        if seconds is not None:
+            leg.round_trip_ms = round(seconds * 1000, 3)
+
+    def _block(self, leg: Leg, now: float) -> ReportBlock:
+        row = leg.row
+        interval = self._reception.interval(row)
+        missing = interval.expected - interval.received
+        fraction = missing * 256 // interval.expected if interval.expected > 0 and missing > 0 else 0
+        clock_rate = int(self._jitter.clock[row]) * 50
+        last, came = leg.last_report
+        return ReportBlock(
+            ssrc=int(self._legs.ssrc[row]),
+            fraction_lost=min(fraction, 255),
+            cumulative_lost=self._reception.lost(row),
+            highest_sequence=self._reception.highest_sequence(row),
+            jitter=int(self._reception.jitter_seconds(row) * clock_rate),
+            last_sender_report=last,
+            delay=int((now - came) * 65_536) if last else 0,
+        )
+
+
+class Loudness:
+    """How loud legs are, both ways, every 200 ms."""
+
+    def __init__(self, legs: LegTable) -> None:
+        self._legs = legs
+        self._from = Levels(legs.legs_max)
+        self._to = Levels(legs.legs_max)
+
+    def measure_from(self, rows: Rows, sound: Pcm | Samples) -> None:
+        """What legs said in this tick."""
+        self._from.measure(rows, sound)
+
+    def measure_heard(self, mixer: Mixer) -> None:
+        """What listeners heard in this tick."""
+        for rate in RATES:
+            rows = mixer.listeners_at(rate)
+            if rows.size:
+                self._to.measure(rows, mixer.out[rate][rows])
+
+    def forget(self, row: int) -> None:
+        """A leg closed."""
+        self._from.reset(row)
+        self._to.reset(row)
+
+    def report(self, tick: int, rows: Rows) -> media.Levels | None:
+        """Every tenth tick, the levels of the legs in conferences."""
+        if tick % REPORT_TICKS or not rows.size:
+            return None
+        said, talking = self._from.report(rows)
+        heard, _ = self._to.report(rows)
+        return media.Levels(
+            leg_ids=tuple(self._legs.leg(row).leg_id for row in rows.tolist()),
+            from_leg=tuple(said.tolist()),
+            to_leg=tuple(heard.tolist()),
+            talking=tuple(talking.tolist()),
+        )
+
+
+def _cname(leg: Leg) -> bytes:
+    """Persistent for the leg, and telling nothing (RFC 7022 §4.2): its SSRC stands for it."""
+    return f"{leg.opened.ssrc:08x}@koppel".encode()

@@ -1,0 +1,316 @@
+"""The media sockets: a pair of UDP ports a local address, read and written a whole tick at a time.
+
+On Linux `recvmmsg` and `sendmmsg` (called through cffi) work straight on the packet table: numpy arrays laid out as
+`struct mmsghdr` point at its rows, so that Python runs once a batch and not once a packet. Elsewhere `recvmsg_into` and
+`sendto` do the same, several times dearer. Times of arrival come from the kernel (`SO_TIMESTAMPNS`), since the tick
+itself looks only every 20 ms.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import importlib
+import socket
+import struct
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from relay.errors import OperatorError
+from relay.media import Address
+from relay.plane.packets import PacketTable, endpoint_address, endpoint_key, socket_column
+
+_SO_TIMESTAMPNS: Final = 35
+_CONTROL_BYTES: Final = 32
+"""One `cmsghdr` (16) with a `timespec` (16)."""
+_PORT_ATTEMPTS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class SocketSettings:
+    """Where media listens."""
+
+    hosts: tuple[str, ...] = ("127.0.0.1",)
+    """Numeric IPv4 addresses, one pair of ports each."""
+    port: int = 0
+    """RTP port on every address, RTCP one above; 0: an even one that is free on all."""
+    receive_buffer_bytes: int = 4 << 20
+    """Kernel buffer of a socket: 4 MB hold 100 ms of 1,500 legs."""
+    batch_max: int = 1024
+    """Datagrams that one system call takes."""
+
+
+class UdpSockets:
+    """`MediaSockets` of the real world; index 2k is the RTP socket of address k, 2k + 1 its RTCP socket."""
+
+    def __init__(self, settings: SocketSettings | None = None) -> None:
+        self._settings = settings or SocketSettings()
+        self._sockets = _open_sockets(self._settings)
+        self.addresses: Sequence[Address] = tuple(_name(opened) for opened in self._sockets[::2])
+        self.rejected = 0
+        """Datagrams that the system refused to send."""
+        self._first = 0
+        self._driver: _Driver = _driver(self._settings.batch_max)
+        self._by_address = {_name(opened): opened for opened in self._sockets}
+
+    @property
+    def receive_buffer_bytes(self) -> int:
+        """What the kernel granted; less than asked where `net.core.rmem_max` is lower."""
+        return min(opened.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2 for opened in self._sockets)
+
+    def receive(self, table: PacketTable, now: float) -> int:
+        """Fill rows with what has come; a full table leaves the rest in the kernel, and another socket goes first."""
+        count = 0
+        sockets = len(self._sockets)
+        for offset in range(sockets):
+            index = (self._first + offset) % sockets
+            count += self._driver.receive(self._sockets[index], index, table, count, now)
+        self._first = (self._first + 1) % sockets
+        return count
+
+    def send(self, table: PacketTable, count: int) -> int:
+        """Send rows 0 to `count`; consecutive rows of one socket go in one system call."""
+        column = socket_column(table.endpoint[:count])
+        ends = [*(np.flatnonzero(column[1:] != column[:-1]) + 1).tolist(), count] if count else []
+        rejected = first = 0
+        for end in ends:
+            rejected += self._driver.send(self._sockets[int(column[first])], table, first, end)
+            first = end
+        self.rejected += rejected
+        return rejected
+
+    def send_control(self, local: Address, data: bytes, remote: Address) -> None:
+        """Send one STUN or DTLS datagram, from any thread; the network may lose it, and so may we."""
+        opened = self._by_address.get(local)
+        if opened is not None:
+            with contextlib.suppress(OSError):
+                opened.sendto(data, remote)
+
+    def close(self) -> None:
+        """Give the ports back."""
+        for opened in self._sockets:
+            opened.close()
+
+
+class _Driver(Protocol):
+    def receive(self, opened: socket.socket, index: int, table: PacketTable, first: int, now: float) -> int: ...
+
+    def send(self, opened: socket.socket, table: PacketTable, first: int, end: int) -> int: ...
+
+
+class _Batched:
+    """`recvmmsg` and `sendmmsg`."""
+
+    def __init__(self, batch_max: int) -> None:
+        ffi, library = _system_calls()
+        self._ffi = ffi
+        self._library = library
+        self._batch_max = batch_max
+        self._messages: dict[int, _Messages] = {}
+
+    def receive(self, opened: socket.socket, index: int, table: PacketTable, first: int, now: float) -> int:
+        """Drain one socket into the rows from `first` on."""
+        messages = self._messages_of(table)
+        descriptor, count = opened.fileno(), first
+        while count < table.rows:
+            asked = min(self._batch_max, table.rows - count)
+            messages.expect(count, count + asked)
+            pointer = messages.pointer(count)
+            got = self._library.recvmmsg(descriptor, pointer, asked, socket.MSG_DONTWAIT, self._ffi.NULL)
+            count += max(got, 0)
+            if got < asked:
+                break
+        if count > first:
+            messages.read(table, first, count, index, now)
+        return count - first
+
+    def send(self, opened: socket.socket, table: PacketTable, first: int, end: int) -> int:
+        """Send rows; one that the system refuses is skipped, a full send buffer drops the rest."""
+        messages = self._messages_of(table)
+        messages.write(table, first, end)
+        descriptor, rejected = opened.fileno(), 0
+        while first < end:
+            asked = min(self._batch_max, end - first)
+            sent = self._library.sendmmsg(descriptor, messages.pointer(first), asked, socket.MSG_DONTWAIT)
+            if sent > 0:
+                first += sent
+            elif self._ffi.errno in {errno.EAGAIN, errno.ENOBUFS}:
+                return rejected + end - first
+            else:
+                rejected += 1
+                first += 1
+        return rejected
+
+    def _messages_of(self, table: PacketTable) -> _Messages:
+        messages = self._messages.get(id(table))
+        if messages is None:
+            messages = self._messages[id(table)] = _Messages(table)
+        return messages
+
+
+class _Messages:
+    """The kernel's view of a packet table: `mmsghdr`, `iovec`, `sockaddr_in` and control data of each row."""
+
+    HEADER = np.dtype(
+        {
+            "names": ["name", "namelen", "iov", "iovlen", "control", "controllen", "flags", "length"],
+            "formats": ["u8", "u4", "u8", "u8", "u8", "u8", "i4", "u4"],
+            "offsets": [0, 8, 16, 24, 32, 40, 48, 56],
+            "itemsize": 64,
+        }
+    )
+    NAME = np.dtype({"names": ["family", "key"], "formats": ["u2", "u8"], "offsets": [0, 0], "itemsize": 16})
+    CONTROL = np.dtype(
+        {
+            "names": ["length", "seconds", "nanoseconds"],
+            "formats": ["u8", "i8", "i8"],
+            "offsets": [0, 16, 24],
+            "itemsize": _CONTROL_BYTES,
+        }
+    )
+
+    def __init__(self, table: PacketTable) -> None:
+        rows = table.rows
+        self._table = table  # its memory is pointed at
+        self._headers = np.zeros(rows, self.HEADER)
+        self._vectors = np.zeros(rows, np.dtype([("base", "u8"), ("length", "u8")]))
+        self._names = np.zeros(rows, self.NAME)
+        self._control = np.zeros(rows, self.CONTROL)
+        row = np.arange(rows, dtype=np.uint64)
+        self._vectors["base"] = table.data.ctypes.data + row * np.uint64(table.stride)
+        self._headers["name"] = self._names.ctypes.data + row * np.uint64(self.NAME.itemsize)
+        self._headers["namelen"] = self.NAME.itemsize
+        self._headers["iov"] = self._vectors.ctypes.data + row * np.uint64(16)
+        self._headers["iovlen"] = 1
+        self._controls = self._control.ctypes.data + row * np.uint64(_CONTROL_BYTES)
+        self._base: Any = _system_calls()[0].cast("char *", self._headers.ctypes.data)
+
+    def pointer(self, row: int) -> object:
+        """The address of a row's `mmsghdr`."""
+        return self._base + self.HEADER.itemsize * row
+
+    def expect(self, first: int, end: int) -> None:
+        """Prepare rows for receiving: the kernel overwrote the sizes the last time."""
+        rows = slice(first, end)
+        self._vectors["length"][rows] = self._table.stride
+        self._headers["namelen"][rows] = self.NAME.itemsize
+        self._headers["control"][rows] = self._controls[rows]
+        self._headers["controllen"][rows] = _CONTROL_BYTES
+
+    def read(self, table: PacketTable, first: int, end: int, index: int, now: float) -> None:
+        """Turn what the kernel wrote into columns of the table."""
+        rows = slice(first, end)
+        headers, control = self._headers[rows], self._control[rows]
+        table.length[rows] = headers["length"] * (headers["flags"] & socket.MSG_TRUNC == 0)
+        self._names["family"][rows] = index
+        table.endpoint[rows] = self._names["key"][rows]
+        # The kernel stamps wall time; the offset is taken anew each time, since wall clocks are set and slewed.
+        offset_ns = time.time_ns() - time.monotonic_ns()
+        stamps = (control["seconds"] * 1_000_000_000 + control["nanoseconds"] - offset_ns) * 1e-9
+        stamped = headers["controllen"] >= _CONTROL_BYTES
+        table.arrival[rows] = np.where(stamped, stamps, now)
+
+    def write(self, table: PacketTable, first: int, end: int) -> None:
+        """Prepare rows for sending."""
+        rows = slice(first, end)
+        self._vectors["length"][rows] = table.length[rows]
+        self._names["key"][rows] = table.endpoint[rows]
+        self._names["family"][rows] = socket.AF_INET
+        self._headers["control"][rows] = 0
+        self._headers["controllen"][rows] = 0
+
+
+class _Portable:
+    """One system call a datagram, for systems without the batched ones."""
+
+    def receive(self, opened: socket.socket, index: int, table: PacketTable, first: int, now: float) -> int:
+        """Drain one socket into the rows from `first` on."""
+        for row in range(first, table.rows):
+            try:
+                length, source = opened.recvfrom_into(memoryview(table.data[row]))
+            except OSError:  # nothing more, or an ICMP error of what was sent: the rest waits a tick
+                return row - first
+            table.length[row] = length if length < table.stride else 0
+            table.endpoint[row] = endpoint_key(index, (source[0], source[1]))
+            table.arrival[row] = now
+        return table.rows - first
+
+    def send(self, opened: socket.socket, table: PacketTable, first: int, end: int) -> int:
+        """Send rows, one by one."""
+        rejected = 0
+        for row in range(first, end):
+            try:
+                opened.sendto(table.datagram(row), endpoint_address(int(table.endpoint[row])))
+            except OSError:
+                rejected += 1
+        return rejected
+
+
+def _driver(batch_max: int) -> _Driver:
+    """The batched calls, where the system has them and lays structures out as we do."""
+    if not sys.platform.startswith("linux") or struct.calcsize("P") != 8:
+        return _Portable()
+    return _Batched(batch_max) if hasattr(_system_calls()[1], "recvmmsg") else _Portable()
+
+
+@functools.cache
+def _system_calls() -> tuple[Any, Any]:
+    """The foreign function interface, and the C library of this process."""
+    ffi: Any = importlib.import_module("cffi").FFI()
+    ffi.cdef("int recvmmsg(int, void *, unsigned int, int, void *); int sendmmsg(int, void *, unsigned int, int);")
+    return ffi, ffi.dlopen(None)
+
+
+def _open_sockets(settings: SocketSettings) -> list[socket.socket]:
+    """RTP and RTCP sockets of every address, all on the same two ports."""
+    for _ in range(_PORT_ATTEMPTS if settings.port == 0 else 1):
+        opened: list[socket.socket] = []
+        try:
+            port = settings.port
+            for host in settings.hosts:
+                opened.append(_bind(host, port, settings))
+                port = _name(opened[-1])[1]
+                if port % 2 and settings.port == 0:
+                    break  # RFC 3550 §11: RTP on an even port
+                opened.append(_bind(host, port + 1, settings))
+            else:
+                return opened
+        except OSError as error:
+            if settings.port != 0:
+                _close(opened)
+                raise OperatorError(
+                    f"cannot listen for media on {', '.join(settings.hosts)} at UDP port {settings.port}: {error}"
+                ) from error
+        _close(opened)
+    raise OperatorError(f"no pair of free UDP ports for media on {', '.join(settings.hosts)}")
+
+
+def _bind(host: str, port: int, settings: SocketSettings) -> socket.socket:
+    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    try:
+        opened.setblocking(False)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, settings.receive_buffer_bytes)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.receive_buffer_bytes)
+        if sys.platform.startswith("linux"):
+            opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        opened.bind((host, port))
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def _close(opened: list[socket.socket]) -> None:
+    for one in opened:
+        one.close()
+
+
+def _name(opened: socket.socket) -> Address:
+    host, port = opened.getsockname()
+    return str(host), int(port)

@@ -1,0 +1,161 @@
+"""The tick's thread: calls the plane at absolute times, measures how late and how long, and hands its events over."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from relay.media import MediaEvent
+from relay.plane.plane import Plane
+
+SWITCH_SECONDS: Final = 0.0005
+"""How long another Python thread may keep the interpreter from the tick: with CPython's 5 ms, a busy control loop makes
+ticks 7 ms late; with this, the median tick beside it is as fast as alone (measured: see benchmarks)."""
+_BUCKET_SECONDS: Final = 0.0001
+_LAST_TICKS_MAX: Final = 50
+_BUCKETS: Final = 2000
+"""Up to 200 ms; what is longer counts in the last."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A distribution, in milliseconds."""
+
+    p50: float
+    p99: float
+    max: float
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class TickerStatistics:
+    """Since the last reset."""
+
+    late_ms: Spread
+    """From when a tick was due to when it began."""
+    tick_ms: Spread
+    """From its beginning to its end, the notification included."""
+    missed_ticks: int
+    """Ticks that did not take place because an earlier one took too long, or the thread did not run."""
+
+
+class Histogram:
+    """Durations in buckets of 0.1 ms; one thread writes, any may read."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(_BUCKETS, np.int64)
+        self._max = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one duration."""
+        self._counts[min(max(int(seconds / _BUCKET_SECONDS), 0), _BUCKETS - 1)] += 1
+        self._max = max(self._max, seconds)
+
+    def spread(self) -> Spread:
+        """Percentiles, as the upper edges of their buckets."""
+        counts = self._counts.copy()
+        total = int(counts.sum())
+        if total == 0:
+            return Spread(0.0, 0.0, 0.0, 0)
+        below = np.cumsum(counts)
+        p50, p99 = ((int(np.searchsorted(below, share * total)) + 1) * _BUCKET_SECONDS * 1000 for share in (0.50, 0.99))
+        return Spread(round(p50, 1), round(p99, 1), round(self._max * 1000, 3), total)
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._counts[:] = 0
+        self._max = 0.0
+
+
+class Ticker:
+    """One thread for one plane. `notify` gets the events of a tick on that thread, if there are any: hand them over.
+
+    Starting freezes the garbage collector's view of what exists (a full collection of a server's heap takes longer than
+    a tick) and shortens the interpreter's switch interval; both are settings of the whole process.
+    """
+
+    def __init__(
+        self,
+        plane: Plane,
+        notify: Callable[[list[MediaEvent]], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._plane = plane
+        self._notify = notify
+        self._clock = clock
+        self._sleep = sleep
+        self._late = Histogram()
+        self._long = Histogram()
+        self._missed_before = 0
+        self._failures = 0
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to tick."""
+        assert self._thread is None, "a ticker starts once"
+        gc.collect()
+        gc.freeze()
+        sys.setswitchinterval(SWITCH_SECONDS)
+        self._thread = threading.Thread(target=self.run, name="tick", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float = 2.0) -> None:
+        """End once the steps that still wait are carried out."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout_seconds)
+
+    def statistics(self) -> TickerStatistics:
+        """From any thread."""
+        return TickerStatistics(
+            self._late.spread(), self._long.spread(), self._plane.counters["missed_ticks"] - self._missed_before
+        )
+
+    def reset(self) -> None:
+        """Forget what was measured so far (a warm-up)."""
+        self._late.reset()
+        self._long.reset()
+        self._missed_before = self._plane.counters["missed_ticks"]
+
+    def run(self) -> None:
+        """Tick until stopped; on the thread that `start` makes."""
+        due = self._clock()
+        while not self._stopping.is_set():
+            now = self._clock()
+            self._late.add(now - due)
+            self._notify_guarded(self._plane.tick(now))
+            ended = self._clock()
+            self._long.add(ended - now)
+            # What is due next counts from the first tick: no error adds up. A tick that ended after the next one was
+            # due is followed at once, and the plane counts by its clock what was missed.
+            due = self._plane.due(self._plane.tick_number + 1)
+            if ended < due:
+                self._sleep(due - ended)
+        # Whoever stops the plane has just closed legs and recordings: goodbyes and last frames go out at once.
+        for _ in range(_LAST_TICKS_MAX):
+            self._notify_guarded(self._plane.tick(self._clock()))
+            if not self._plane.steps_waiting:
+                return
+
+    def _notify_guarded(self, events: list[MediaEvent]) -> None:
+        if not events:
+            return
+        try:
+            self._notify(events)
+        except Exception:  # noqa: BLE001 - a listener's defect (a loop closed at shutdown) must not end all sound
+            self._failures += 1
+            if self._failures == 1:
+                _log.exception("the listener of media events failed; from now on its failures are only counted")

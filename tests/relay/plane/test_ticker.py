@@ -1,0 +1,136 @@
+"""Pacing at absolute times under a made-up clock; the histogram; and one real thread."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from relay.media import MediaEvent, Step, StepApplied
+from relay.plane.stages import PlaneSettings
+from relay.plane.ticker import Histogram, Spread, Ticker
+from tests.relay.media_peers import World
+
+
+class Clock:
+    """A clock that passes only in `sleep`, and in `work`, which each tick takes."""
+
+    def __init__(self, world: World, ticks: int, work: dict[int, float] | None = None) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+        self.began: list[float] = []
+        plane, original = world.plane, world.plane.tick
+
+        def tick(now: float) -> list[MediaEvent]:
+            self.began.append(now)
+            events = original(now)
+            self.now += (work or {}).get(len(self.began) - 1, 0.004)
+            if len(self.began) == ticks - 1:
+                self.ticker.stop()  # which lets one more tick take place
+            return events
+
+        plane.tick = tick  # type: ignore[method-assign]
+        self.events: list[list[MediaEvent]] = []
+        self.ticker = Ticker(plane, self.events.append, clock=lambda: self.now, sleep=self.sleep)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds + 0.0002  # timers are late, and the error must not add up
+
+
+def world() -> World:
+    return World(PlaneSettings(legs_max=2, tracks_max=2))
+
+
+def test_ticks_begin_at_absolute_times() -> None:
+    clock = Clock(world(), 1000)
+    clock.ticker.run()
+    assert clock.began[-1] == pytest.approx(1000.0 + 999 * 0.02 + 0.0002)
+    assert max(clock.slept) == pytest.approx(0.016)
+    statistics = clock.ticker.statistics()
+    assert statistics.missed_ticks == 0
+    assert statistics.late_ms.count == 999  # the last one, on stopping, is not measured
+    assert statistics.late_ms.p99 == pytest.approx(0.3, abs=0.11)
+    assert statistics.tick_ms.p50 == pytest.approx(4.0, abs=0.11)
+
+
+def test_a_long_tick_is_followed_at_once_and_what_was_missed_is_counted() -> None:
+    clock = Clock(world(), 20, work={5: 0.030, 10: 0.090})
+    clock.ticker.run()
+    assert clock.began[6] == pytest.approx(1000.1302)  # due at 1000.12
+    assert clock.began[7] == pytest.approx(1000.1402)
+    # 90 ms from 1000.2 on: ticks 11, 12 and 13 are missed, 14 begins at once.
+    assert clock.began[11] == pytest.approx(1000.2902)
+    statistics = clock.ticker.statistics()
+    assert statistics.missed_ticks == 3
+    assert statistics.late_ms.max == pytest.approx(70.2)
+    assert statistics.tick_ms.max == pytest.approx(90.0)
+    clock.ticker.reset()
+    assert clock.ticker.statistics().missed_ticks == clock.ticker.statistics().tick_ms.count == 0
+
+
+def test_events_are_handed_over_once_a_tick_and_a_failing_listener_ends_nothing(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    here = world()
+    clock = Clock(here, 10)
+    for name in ("k1", "k2"):
+        here.plane.apply(Step(name, ()))
+    clock.ticker.run()
+    assert clock.events == [[StepApplied("k1", 0), StepApplied("k2", 0)]]
+    failing = Clock(other := world(), 10)
+    failing.ticker._notify = lambda _events: 1 / 0  # type: ignore[assignment, return-value]
+    for _ in range(3):
+        other.plane.apply(Step("k", ()))
+    failing.ticker.run()
+    assert len(failing.began) == 10
+    assert len([record for record in caplog.records if "listener of media events failed" in record.message]) == 1
+
+
+def test_histogram_percentiles() -> None:
+    histogram = Histogram()
+    assert histogram.spread() == Spread(0.0, 0.0, 0.0, 0)
+    for hundredth in range(1, 101):
+        histogram.add(hundredth * 0.0001 - 0.00005)
+    histogram.add(5.0)
+    assert histogram.spread() == Spread(5.1, 10.0, 5000.0, 101)
+
+
+@pytest.fixture
+def process_settings() -> Iterator[None]:
+    """What starting a ticker changes in the process."""
+    interval = sys.getswitchinterval()
+    yield
+    gc.unfreeze()
+    sys.setswitchinterval(interval)
+
+
+@pytest.mark.usefixtures("process_settings")
+def test_a_real_thread_ticks_and_ends() -> None:
+    here = world()
+    applied = threading.Event()
+    threads: list[str] = []
+    contacts: list[str] = []
+
+    def notify(events: list[MediaEvent]) -> None:
+        threads.append(threading.current_thread().name)
+        contacts.extend(event.contact_id for event in events if isinstance(event, StepApplied))
+        applied.set()
+
+    ticker = Ticker(here.plane, notify)
+    ticker.start()
+    here.plane.apply(Step("k", ()))
+    assert applied.wait(5)
+    for number in range(450):
+        here.plane.apply(Step(f"last {number}", ()))
+    ticker.stop()
+    assert set(threads) == {"tick"}
+    assert contacts == ["k", *(f"last {number}" for number in range(450))]
+    assert here.plane.tick_number >= 0
+    assert sys.getswitchinterval() == pytest.approx(0.0005)
+    stopped_at = here.plane.tick_number
+    assert not any(thread.name == "tick" for thread in threading.enumerate())
+    assert here.plane.tick_number == stopped_at
