@@ -36,6 +36,9 @@ for module in (serving, evidence, settings, users):
 def run(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit; whatever goes wrong is a sentence that says what to do, not a traceback."""
     os.umask(0o077)  # nothing that a command writes is for others
+    # The tick multiplies many small matrices: threads of a linear algebra library only get in its way. numpy reads this
+    # when it is first imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         application(given)  # answers wrong usage by itself, with exit code 2
