@@ -1,0 +1,214 @@
+"""Who heard whom, at every tick: judged by the tones in what the relay sent, before any link could lose it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from tests.simulation import tones
+from tests.simulation.evidence import Placed, Run, Spectra
+from tests.simulation.phone import Overheard, Phone
+from tests.simulation.story import MUSIC, RINGBACK
+
+HEARD: Final = 3000.0
+"""Of a voice of 7,000."""
+LEAK_TICK: Final = {"PCMU": 1400.0, "PCMA": 1400.0, "opus": 2200.0}
+"""In one frame: other sounds' edges splatter less, even through Opus."""
+LEAK_MEAN: Final = 700.0
+"""Over 100 ms."""
+ROUGH_TICK: Final = 5000.0
+ROUGH_MEAN: Final = 2500.0
+"""The same beside a voice in Opus of which packets were lost: libopus alone splatters up to 3,600 then."""
+SILENT: Final = 150.0
+"""Root mean square of silence that went through Opus."""
+_WINDOW: Final = 5
+_UNBROKEN: Final = np.ones(_WINDOW) / _WINDOW
+
+Bools = npt.NDArray[np.bool_]
+
+
+def packets_are_sent_to_those_on_a_call_and_to_nobody_else(run: Run) -> Iterator[str]:
+    """Exactly one packet a tick from the moment a side is connected until the end; the end may fade over one tick."""
+    for name, phone in run.world.phones.items():
+        due: dict[tuple[int, int], bool] = {}
+        for each in _segments(run, name):
+            if name == each.talk.caller or each.segment.agent_rule != "G1":
+                due |= {(each.talk.life, tick): True for tick in run.ticks[each.talk.life].done(each.first, each.end)}
+                due.setdefault((each.talk.life, each.end), False)
+        sent = [(each.life, each.tick) for each in phone.overheard]
+        if len(set(sent)) != len(sent):
+            yield f"{name} was sent two packets in a tick"
+        yield from _differences(name, "no packet", {at for at, must in due.items() if must} - set(sent))
+        yield from _differences(name, "a packet", set(sent) - due.keys())
+
+
+def streams_go_on(run: Run) -> Iterator[str]:
+    """RFC 3550 §5.1: sequence numbers have no holes, timestamps follow the ticks, and every packet opens."""
+    for name, phone in run.world.phones.items():
+        if phone.forged:
+            yield f"{name} was sent {phone.forged} packets that its key does not open"
+        for before, after in zip(phone.overheard, phone.overheard[1:], strict=False):
+            if (before.life, before.connection) == (after.life, after.connection):
+                yield from _broken(name, phone, before, after)
+    if run.world.wire.astray:
+        yield f"{len(run.world.wire.astray)} datagrams were sent to addresses of nobody"
+
+
+def _broken(name: str, phone: Phone, before: Overheard, after: Overheard) -> Iterator[str]:
+    connection = phone.connections[after.connection]
+    clock = 960 if connection.encoding == "opus" else 160
+    if (after.sequence - before.sequence) & 0xFFFF != 1:
+        yield f"{name}: sequence number {before.sequence} is followed by {after.sequence} at tick {after.tick}"
+    if (after.timestamp - before.timestamp) & 0xFFFFFFFF != (after.tick - before.tick) * clock:
+        yield f"{name}: the timestamp does not follow the clock at tick {after.tick}"
+    if after.payload_type != connection.payload_type:
+        yield f"{name} was sent payload type {after.payload_type} at tick {after.tick}"
+
+
+def nobody_hears_whom_he_must_not(run: Run) -> Iterator[str]:
+    """A voice in a tick for which the story does not allow it, or a faint one over 100 ms."""
+    for name, parts in run.listened.items():
+        for life, spectra in parts:
+            allowed = {other: _allowed(run, name, life, spectra, other) for other in run.world.phones}
+            rough = np.zeros(spectra.ticks.size, np.bool_)
+            for other, frames in allowed.items():
+                rough |= frames & _is_rough(run, other)
+            for other, phone in run.world.phones.items():
+                yield from _leaks(run, name, other, spectra, spectra.voice(phone), ~allowed[other], rough)
+            yield from _sounds_in_silence(run, name, life, spectra)
+
+
+def _allowed(run: Run, listener: str, life: int, spectra: Spectra, speaker: str) -> Bools:
+    """In which frames a voice may be; a change fades over one tick, and Opus hears a little of the tick before."""
+    allowed = np.zeros(spectra.ticks.size, np.bool_)
+    tail = 2 if _encoding(run, listener) == "opus" else 1
+    for each in _segments(run, listener):
+        if each.talk.life == life and _heard(each, listener) == speaker:
+            allowed |= (spectra.ticks >= each.first) & (spectra.ticks < each.end + tail)
+    return allowed
+
+
+def _is_rough(run: Run, speaker: str) -> bool:
+    return _encoding(run, speaker) == "opus" and not (run.clean and not run.world.phones[speaker].disturbed)
+
+
+def _leaks(
+    run: Run, name: str, other: str, spectra: Spectra, voice: tones.Sound, forbidden: Bools, rough: Bools
+) -> Iterator[str]:
+    loud = np.flatnonzero(forbidden & (voice > np.where(rough, ROUGH_TICK, LEAK_TICK[_encoding(run, name)])))
+    if loud.size:
+        yield (
+            f"{name} hears {other}, and must not, in {loud.size} ticks from {spectra.ticks[loud[0]]} on"
+            f" (amplitude {voice[loud].max():.0f})"
+        )
+    elif voice.size >= _WINDOW:
+        mean = np.convolve(voice, _UNBROKEN, "valid")
+        whole = np.convolve(forbidden, _UNBROKEN, "valid") > 0.99
+        limit = np.where(np.convolve(rough, _UNBROKEN, "valid") > 0.01, ROUGH_MEAN, LEAK_MEAN)
+        faint = np.flatnonzero(whole & (mean > limit))
+        if faint.size:
+            yield f"{name} hears {other} faintly, and must not, around tick {spectra.ticks[faint[0]]}"
+
+
+def _sounds_in_silence(run: Run, name: str, life: int, spectra: Spectra) -> Iterator[str]:
+    """Where nothing is to be heard nothing is: no music, no noise."""
+    loudness, tail = spectra.loudness, 2 if _encoding(run, name) == "opus" else 1
+    for each in _segments(run, name):
+        if each.talk.life == life and _heard(each, name) is None:
+            quiet = (spectra.ticks >= each.first + tail) & (spectra.ticks < each.end)
+            loud = np.flatnonzero(quiet & (loudness > SILENT))
+            if loud.size:
+                yield f"{name} hears something at tick {spectra.ticks[loud[0]]}, where there is nothing to hear"
+
+
+def each_hears_all_he_should(run: Run) -> Iterator[str]:
+    """The other side while both talk, the relay's music while waiting or on hold."""
+    for name, parts in run.listened.items():
+        for life, spectra in parts:
+            for each in _segments(run, name):
+                if each.talk.life == life and (speaker := _heard(each, name)) is not None:
+                    yield from _missing(run, name, speaker, each, spectra)
+
+
+def _missing(run: Run, name: str, speaker: str, each: Placed, spectra: Spectra) -> Iterator[str]:
+    within = (spectra.ticks > each.first) & (spectra.ticks < each.end)
+    if speaker in (MUSIC, RINGBACK):
+        yield from _no_music(name, speaker, spectra.sound[within], each)
+        return
+    phone = run.world.phones[speaker]
+    times = run_times(run, each.talk.life, spectra.ticks)
+    settled = times > times[np.searchsorted(spectra.ticks, each.first)] + 0.09 + run.delay_max
+    must = within & settled & run.undisturbed(phone, times) & run.undisturbed(run.world.phones[name], times)
+    unheard = np.flatnonzero(must & (spectra.voice(phone) < HEARD))
+    media = run.script.media
+    tolerance = 0.0 if run.clean else 0.06 + 3 * media.loss + (0.1 if media.bursts else 0.0)
+    if unheard.size > tolerance * np.count_nonzero(must):
+        yield (
+            f"{name} does not hear {speaker} in {unheard.size} of {np.count_nonzero(must)} ticks,"
+            f" from {spectra.ticks[unheard[0]]} on"
+        )
+
+
+def _no_music(name: str, source: str, sound: tones.Sound, each: Placed) -> Iterator[str]:
+    windows = [sound[i : i + _WINDOW] for i in range(0, len(sound) - _WINDOW + 1, _WINDOW)]
+    if source == MUSIC:
+        if any(tones.amplitude(window, tones.MUSIC_HZ) < 900 for window in windows):
+            yield f"{name} hears no music between ticks {each.first} and {each.end}"
+    elif len(sound) > 260 and not any(tones.amplitude(window, tones.RINGBACK_HZ) > 3000 for window in windows):
+        yield f"{name} hears no ringing between ticks {each.first} and {each.end}"
+
+
+def nothing_heard_is_old(run: Run) -> Iterator[str]:
+    """The code tones say when a frame was said: neither too long ago, nor (which they would also show) in the past."""
+    for name, parts in run.listened.items():
+        for life, spectra in parts:
+            times = run_times(run, life, spectra.ticks)
+            for each in _segments(run, name):
+                speaker = _heard(each, name)
+                if each.talk.life == life and speaker in run.world.phones:
+                    within = (spectra.ticks > each.first + 1) & (spectra.ticks < each.end)
+                    yield from too_old(run, f"what {name} hears of {speaker}", speaker, spectra, times, within)
+
+
+def too_old(
+    run: Run, what: str, speaker: str, spectra: Spectra, times: npt.NDArray[np.float64], within: Bools
+) -> Iterator[str]:
+    phone = run.world.phones[speaker]
+    age = spectra.said_at(phone, times)
+    judged = within & np.isfinite(age) & run.undisturbed(phone, times)
+    blur = 0.021  # resamplers and coders lag by less than a frame
+    wrong = np.flatnonzero(judged & ((age < run.script.media.delay_s - blur) | (age > run.age_max)))
+    if wrong.size > (0 if run.clean else 0.02 * np.count_nonzero(judged)):
+        ages = ", ".join(f"{1000 * age[i]:.0f}" for i in wrong[:5])
+        yield f"{what} is {ages} ms old in {wrong.size} ticks from {spectra.ticks[wrong[0]]} on"
+
+
+def run_times(run: Run, life: int, ticks: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """When ticks took place; those that were passed over and caught up count as when they were due."""
+    known = run.ticks[life].time
+    origin = run.world.lives[life].ticks[0]
+    return np.array([known.get(tick, origin[0] + 0.02 * (tick - origin[1])) for tick in ticks.tolist()])
+
+
+def _segments(run: Run, name: str) -> Iterator[Placed]:
+    for talk in run.world.story.talks:
+        if name in (talk.caller, talk.agent):
+            yield from run.segments(talk)
+
+
+def _heard(each: Placed, name: str) -> str | None:
+    return each.segment.caller_hears if name == each.talk.caller else each.segment.agent_hears
+
+
+def _encoding(run: Run, name: str) -> str:
+    connections = run.world.phones[name].connections
+    return connections[-1].encoding if connections else "PCMU"
+
+
+def _differences(name: str, what: str, ticks: set[tuple[int, int]]) -> Iterator[str]:
+    if ticks:
+        life, tick = min(ticks)
+        yield f"{name} was sent {what} in {len(ticks)} ticks, the first is tick {tick} of life {life}"
