@@ -61,7 +61,9 @@ class Agent:
 
     async def wait(self, name: str, seconds: float = 15.0) -> Mapping[str, Any]:
         """Wait for a notification, and forget those up to it."""
-        found = await wait_until(lambda: [e for e in self.events if e["event"] == name], seconds, what=f"{name} at the agent")
+        found = await wait_until(
+            lambda: [e for e in self.events if e["event"] == name], seconds, what=f"{name} at the agent"
+        )
         del self.events[: self.events.index(found[0]) + 1]
         return found[0]
 

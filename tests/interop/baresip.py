@@ -52,7 +52,9 @@ class Baresip:
 
     async def wait(self, kind: str, seconds: float = 10.0) -> dict[str, Any]:
         """Wait for an event such as CALL_ESTABLISHED, and forget those up to it."""
-        found = await wait_until(lambda: [e for e in self.events if e["type"] == kind], seconds, what=f"{kind} of baresip")
+        found = await wait_until(
+            lambda: [e for e in self.events if e["type"] == kind], seconds, what=f"{kind} of baresip"
+        )
         del self.events[: self.events.index(found[0]) + 1]
         return found[0]
 

@@ -96,7 +96,9 @@ class Softphone:
 
     async def is_ready(self) -> None:
         """Media is up, off a call."""
-        await expect(self.page.locator("#quality-label")).to_have_text(re.compile("Ready|Excellent|Good|Fair"), timeout=15_000)
+        await expect(self.page.locator("#quality-label")).to_have_text(
+            re.compile("Ready|Excellent|Good|Fair"), timeout=15_000
+        )
 
     async def become_available(self) -> None:
         await self.page.get_by_role("radio", name="Available").check()
@@ -131,7 +133,9 @@ class Softphone:
         blocks = round(seconds * RATE / BLOCK)
         await self.page.evaluate("() => { globalThis.heard.length = 0; }")
         await wait_until(
-            lambda: self.page.evaluate(f"() => globalThis.heard.length >= {blocks}"), seconds + 10, what="sound in the page"
+            lambda: self.page.evaluate(f"() => globalThis.heard.length >= {blocks}"),
+            seconds + 10,
+            what="sound in the page",
         )
         return np.frombuffer(base64.b64decode(await self.page.evaluate(HEARD, blocks)), np.int16)
 

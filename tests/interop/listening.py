@@ -91,30 +91,33 @@ def tone(hertz: float, rate: int, amplitude: float = AMPLITUDE) -> Sound:
 
 
 class TimeCode:
-    """A tone that rises from 400 to 3,000 Hz within 20 s: every half second of it tells when it was sent."""
+    """A tone that rises from 400 to 3,000 Hz within 8 s: every half second of it tells when it was sent."""
 
-    SECONDS = 20.0
+    SECONDS = 8.0
     LOW_HZ, HIGH_HZ = 400.0, 3_000.0
+    HEARD_RATE = 8_000
+    """Of the reference that a recording is compared with: the code has nothing above 3 kHz."""
 
-    def __init__(self, rate: int, amplitude: float = AMPLITUDE) -> None:
+    def __init__(self, rate: int) -> None:
         self.rate = rate
-        seconds = np.arange(round(self.SECONDS * rate)) / rate
-        turns = self.LOW_HZ * seconds + (self.HIGH_HZ - self.LOW_HZ) / self.SECONDS * seconds**2 / 2
-        self._samples = np.rint(amplitude * np.sin(2 * np.pi * turns)).astype(np.int16)
+        self._samples = self._at(rate)
+        self._reference = self._at(self.HEARD_RATE).astype(np.float64)
 
     def sound(self, first: int, count: int) -> Samples:
         return np.take(self._samples, range(first, first + count), mode="wrap")
 
     def last_sent(self, recorded: Samples, rate: int) -> float | None:
         """When the last sound of a recording was sent, in seconds of this signal; None if there is no sound."""
-        sounding = np.flatnonzero(np.abs(recorded.astype(np.int32)) > 500)
-        if sounding.size < rate // 5:
+        heard = recorded[:: rate // self.HEARD_RATE]
+        sounding = np.flatnonzero(np.abs(heard.astype(np.int32)) > AMPLITUDE / 16)
+        if sounding.size < self.HEARD_RATE // 5:
             return None
         end = int(sounding[-1]) + 1
-        step = rate // self.rate
-        piece = recorded[max(0, end - rate // 2) : end][::step].astype(np.float64)
-        size = 1 << (self._samples.size + piece.size).bit_length()
-        spectrum = np.fft.rfft(self._samples.astype(np.float64), size) * np.conj(np.fft.rfft(piece, size))
-        # Matched in magnitude of the analytic correlation: codecs turn phases, and the place is what counts.
-        lag = int(np.abs(np.fft.irfft(spectrum)[: self._samples.size]).argmax())
-        return (lag + piece.size) / self.rate
+        piece = heard[max(0, end - self.HEARD_RATE // 2) : end].astype(np.float64)
+        found = np.correlate(self._reference, piece)
+        return (int(np.abs(found).argmax()) + piece.size) / self.HEARD_RATE
+
+    def _at(self, rate: int) -> Samples:
+        seconds = np.arange(round(self.SECONDS * rate)) / rate
+        turns = self.LOW_HZ * seconds + (self.HIGH_HZ - self.LOW_HZ) / self.SECONDS * seconds**2 / 2
+        return np.rint(AMPLITUDE * np.sin(2 * np.pi * turns)).astype(np.int16)

@@ -170,9 +170,7 @@ class Phone:
         self._agent = UserAgent(
             sip.UserAgentSettings(product="Test phone"), Trunks(()), entropy=os.urandom, rng=random.SystemRandom()
         )
-        self._sockets = SipSockets(
-            self._agent, (), self._take, client_tls=client_context(Path(self.ready.ca_file))
-        )
+        self._sockets = SipSockets(self._agent, (), self._take, client_tls=client_context(Path(self.ready.ca_file)))
         await self._sockets.start()
         local = negotiation.LocalMedia(await self.media.open())
         self._offer = negotiation.make_offer(local, entropy=os.urandom)
@@ -208,7 +206,9 @@ class Phone:
 
     async def wait(self, kind: type[sip.UserAgentEvent], seconds: float = 10.0) -> sip.UserAgentEvent:
         found: list[sip.UserAgentEvent] = await wait_until(
-            lambda: [event for event in self.events if isinstance(event, kind)], seconds, what=f"{kind.__name__} at the phone"
+            lambda: [event for event in self.events if isinstance(event, kind)],
+            seconds,
+            what=f"{kind.__name__} at the phone",
         )
         return found[0]
 

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from tests.interop import baresip, browser
-from tests.interop.agent import agent
 from tests.interop.listening import (
     ABSENT,
     AGENT_HZ,
