@@ -25,6 +25,14 @@ TEXT_MAX = 4_096
 """Longest text of one value; traces of errors may be `TRACE_MAX`."""
 TRACE_MAX = 16_384
 
+PEERS_DOING = (
+    "ASGI callable returned without completing handshake.",  # said of each WebSocket that was refused
+    "Invalid HTTP request received.",
+    "Invalid UTF-8 sequence received from client.",
+    "socket.send() raised exception.",  # the peer is gone
+)
+"""What libraries log, some of it as errors with traces, though any peer can bring it about as often as it likes."""
+
 FORBIDDEN_NAMES = frozenset(
     {
         "ani",
@@ -96,6 +104,7 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
         )
     )
+    handler.addFilter(lambda record: record.msg not in PEERS_DOING)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.level.upper())

@@ -45,6 +45,17 @@ def test_a_line_is_one_json_object_with_ids(log: io.StringIO) -> None:
     }
 
 
+def test_peers_cannot_fill_the_log_through_libraries(log: io.StringIO) -> None:
+    library = logging.getLogger("uvicorn.error")
+    library.error("ASGI callable returned without completing handshake.")
+    try:
+        b"\xff".decode()
+    except UnicodeDecodeError:
+        library.exception("Invalid UTF-8 sequence received from client.")
+    logging.getLogger("asyncio").warning("socket.send() raised exception.")
+    assert lines(log) == []
+
+
 @pytest.mark.parametrize(
     "name",
     ["customer_number", "ani", "token", "SDP", "send_key", "digits", "password", "authorization", "from_uri", "salt"],
