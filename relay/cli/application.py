@@ -14,7 +14,7 @@ from typing import NoReturn
 
 import typer
 
-from relay.cli import evidence, serving, settings, users
+from relay.cli import benching, evidence, serving, settings, users
 from relay.cli.options import COULD_NOT
 from relay.errors import RelayError
 
@@ -29,7 +29,7 @@ application = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (serving, evidence, settings, users):
+for module in (serving, evidence, settings, users, benching):
     module.register(application)
 
 

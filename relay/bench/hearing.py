@@ -1,0 +1,132 @@
+"""What the legs of a benchmark hear: whether exactly the others, all the time, and how long after they spoke."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relay.bench.sounds import FRAMES_A_SECOND, MARK_AMPLITUDE, MARK_HZ, Marks
+from relay.bench.work import TONE_HZ_END, TONE_HZ_MIN, Work
+
+RATE: Final = 8000
+FRAME: Final = 160
+"""Everything is heard at 8,000 Hz: tones and marks lie below."""
+PRESENT_MIN, PRESENT_MAX = 0.5, 1.5
+"""What a tone that ought to be heard may have of the amplitude that was sent."""
+ABSENT_MAX: Final = 0.2
+"""What any other may have at most; five missing frames in a second leak 0.1."""
+FRESH_MIN: Final = 45
+"""Frames of a second that must have come for it to be judged good."""
+_PIECES: Final = 5
+_MARK_HEARD: Final = MARK_AMPLITUDE * 0.4
+
+Rows = NDArray[np.intp]
+Frames = NDArray[np.int16]
+Nanoseconds = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """Mouth to ear, in milliseconds: from when a marked frame was sent to when the mix that holds it came."""
+
+    p50: float
+    p99: float
+    count: int
+
+
+class Hearing:
+    """The last second of every leg, and the judgement over all seconds so far."""
+
+    def __init__(self, work: Work, ticks: int, phases: int) -> None:
+        self.good = np.ones(work.legs, np.bool_)
+        """Legs that heard exactly the others whenever they were judged."""
+        self.judgements = np.zeros(work.legs, np.int64)
+        self.sent_ns: Nanoseconds = np.full((ticks, phases), np.iinfo(np.int64).max)
+        """When the legs of a phase sent their frames of a tick, Unix nanoseconds; set by whoever sends."""
+        self._amplitude = work.amplitude
+        self._marks = Marks(work)
+        self._second: Frames = np.zeros((work.legs, FRAMES_A_SECOND, FRAME), np.int16)
+        self._fresh = np.zeros((work.legs, FRAMES_A_SECOND), np.bool_)
+        self._delays_ns: list[Nanoseconds] = []
+        self._marked = np.full(work.legs, -1, np.int64)
+        turns = 2 * np.pi * MARK_HZ * np.arange(FRAME) / RATE
+        self._mark = (np.stack([np.cos(turns), np.sin(turns)], axis=1) * 2 / FRAME).astype(np.float32)
+        self._window = np.hanning(RATE // _PIECES + 1)[:-1]
+        tones = np.array(work.tones_hz) - TONE_HZ_MIN
+        self._expected: list[Rows] = [
+            tones[[other for other in work.conferences[number] if other != leg]].astype(np.intp)
+            for leg, number in enumerate(work.conference_of)
+        ]
+
+    def hear(self, legs: Rows, places: NDArray[np.int64], frames: Frames) -> NDArray[np.bool_]:
+        """Keep frames at their places on the RTP timeline; returns which hold a mark."""
+        places = places % FRAMES_A_SECOND
+        self._second[legs, places] = frames
+        self._fresh[legs, places] = True
+        found = frames.astype(np.float32) @ self._mark
+        marked: NDArray[np.bool_] = (found * found).sum(axis=1) > _MARK_HEARD**2
+        return marked
+
+    def time(self, legs: Rows, phases: NDArray[np.intp], arrivals_ns: Nanoseconds, ticks: NDArray[np.int64]) -> None:
+        """Marks were heard by `legs` while the ticks `ticks` were being sent; `phases` is the phase of every leg."""
+        at, speaker = self._marks.latest(legs, ticks)
+        future = (at < 0) | (self.sent_ns[np.maximum(at, 0), phases[speaker]] > arrivals_ns)
+        if future.any():
+            at[future], speaker[future] = self._marks.latest(legs[future], at[future] - 1)
+        known = (at >= 0) & (self._marked[legs] != at)
+        legs, at, speaker, arrivals_ns = legs[known], at[known], speaker[known], arrivals_ns[known]
+        self.good[legs[speaker == legs]] = False  # nobody may hear his own mark
+        self._marked[legs] = at
+        self._delays_ns.append(arrivals_ns - self.sent_ns[at, phases[speaker]])
+
+    def judge(self, legs: Rows) -> None:
+        """Whether each heard exactly the others in its last second; the next judgement wants another second."""
+        enough = np.count_nonzero(self._fresh[legs], axis=1) >= FRESH_MIN
+        # Places are counted modulo a second: what came in this one stands in the order in which it was said, turned.
+        sound = self._second[legs].reshape(legs.size, RATE)
+        spectrum = np.abs(np.fft.rfft(sound))[:, TONE_HZ_MIN:TONE_HZ_END] * (2 / RATE / self._amplitude)
+        for i, leg in enumerate(int(leg) for leg in legs):
+            exact = _are_exactly(spectrum[i], self._expected[leg], 0) or self._jumped(sound[i], self._expected[leg])
+            self.good[leg] &= exact and enough[i]
+        self.judgements[legs] += 1
+        self.forget(legs)
+
+    def _jumped(self, sound: Frames, others: Rows) -> bool:
+        """A frame that the relay skipped (its delay shrank) breaks all tones once: the other fifths are exact."""
+        fifths = sound.reshape(_PIECES, RATE // _PIECES)
+        spectra = np.abs(np.fft.rfft(fifths * self._window))[:, TONE_HZ_MIN // _PIECES : TONE_HZ_END // _PIECES]
+        spectra *= 4 * _PIECES / RATE / self._amplitude
+        return sum(_are_exactly(each, others // _PIECES, 2) for each in spectra) >= _PIECES - 2
+
+    def forget(self, legs: Rows) -> None:
+        """What these heard so far is not judged any more."""
+        self._second[legs] = 0
+        self._fresh[legs] = False
+
+    def begin(self) -> None:
+        """From here on it counts."""
+        self._delays_ns.clear()
+        self.good[:] = True
+        self.judgements[:] = 0
+        self.forget(np.arange(len(self.good)))
+
+    def delays(self) -> Delays:
+        """Of all marks since `begin`."""
+        found = np.concatenate([np.zeros(0, np.int64), *self._delays_ns]) / 1e6
+        if not found.size:
+            return Delays(0.0, 0.0, 0)
+        p50, p99 = np.percentile(found, [50, 99])
+        return Delays(round(float(p50), 2), round(float(p99), 2), int(found.size))
+
+
+def _are_exactly(spectrum: NDArray[np.float64], others: Rows, around: int) -> bool:
+    """Whether a spectrum, in units of what each leg sends, holds the tones of the others and nothing else."""
+    near = others[:, None] + np.arange(-around, around + 1)
+    near = near.clip(0, spectrum.size - 1)
+    there = spectrum[near].max(axis=1)
+    rest = spectrum.copy()
+    rest[near] = 0
+    return bool(there.min() > PRESENT_MIN and there.max() < PRESENT_MAX and rest.max() < ABSENT_MAX)

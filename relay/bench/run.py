@@ -1,0 +1,125 @@
+"""One run of a benchmark: its processes from start to end, and what they found as one result."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+from relay.bench import machine
+from relay.bench.processes import BenchProcess
+from relay.bench.work import BenchCodec, Work
+
+Progress = Callable[[str], None]
+Result = dict[str, Any]
+
+
+def new_work(
+    *,
+    legs: int,
+    conference: int,
+    codec: BenchCodec,
+    srtp: bool,
+    record: bool,
+    busy: bool,
+    seconds: float,
+) -> Work:
+    """A run with fresh keys, on the first and the last core that this process may use."""
+    cores = sorted(os.sched_getaffinity(0))
+    return Work(
+        legs=legs,
+        conference=conference,
+        codec=codec,
+        srtp=srtp,
+        record=record,
+        busy=busy,
+        seconds=seconds,
+        seed=secrets.token_hex(16),
+        relay_core=cores[0],
+        load_core=cores[-1],
+    )
+
+
+def run(work: Work, progress: Progress) -> Result:
+    """Run it; the result has the fields of `koppel bench --json`."""
+    if work.relay_core == work.load_core:
+        progress("only one core: relay and load share it, and the figures are those of both together")
+    # The relay gets its core to itself: whoever else works for the benchmark does so on the other one.
+    os.sched_setaffinity(0, {work.load_core})
+    yardstick = _yardstick(work, progress)
+    relay, load = _measured(work, progress)
+    for problem in _problems(work, relay, load):
+        progress(problem)
+    return {
+        "legs": work.legs,
+        "seconds": work.seconds,
+        "conference": work.conference,
+        "codec": work.codec,
+        "srtp": work.srtp,
+        "record": work.record,
+        "sent": load["sent"],
+        "received": load["received"],
+        "delivered_ratio": round(load["received"] / max(load["sent"], 1), 6),
+        "content_ok_legs": load["content_ok_legs"],
+        "cpu_ms_per_leg_second": relay["cpu_ms_per_leg_second"],
+        "yardstick_cpu_ms_per_leg_second": yardstick,
+        "tick_late_ms": relay["tick_late_ms"],
+        "tick_ms": relay["tick_ms"],
+        "missed_ticks": relay["missed_ticks"],
+        "mouth_to_ear_ms": load["mouth_to_ear_ms"],
+        "concealed_ratio": relay["concealed_ratio"],
+        "recorded_tracks": relay["recorded_tracks"],
+        "rss_mb": relay["rss_mb"],
+        "load_late_ms": load["load_late_ms"],
+        "others_on_core": relay["others_on_core"],
+        "machine": machine.description(),
+    }
+
+
+def _yardstick(work: Work, progress: Progress) -> float:
+    progress("yardstick: bare receive, unprotect, protect and send of as many packets")
+    with ExitStack() as stack:
+        process = BenchProcess("relay.bench.yardstick", work.relay_core, progress)
+        stack.callback(process.stop)
+        process.say({"work": work.to_json()})
+        return float(process.hear("result"))
+
+
+def _measured(work: Work, progress: Progress) -> tuple[Result, Result]:
+    with ExitStack() as stack:
+        load = BenchProcess("relay.bench.telephones", work.load_core, progress)
+        stack.callback(load.stop)
+        relay = BenchProcess("relay.bench.relay_process", work.relay_core, progress)
+        stack.callback(relay.stop)
+        for process in (load, relay):
+            process.say({"work": work.to_json()})
+        addresses = load.hear("addresses")
+        load.hear("prepared")
+        relay.say({"open": addresses})
+        load.say({"relay": relay.hear("relay")})
+        for edge in ("begin", "end"):
+            load.hear("window")
+            progress(f"{work.legs} legs, {work.seconds:g} s: {edge}")
+            relay.say({"window": edge})
+        measured = relay.hear("result")
+        heard = load.hear("result")
+        relay.say({"close": True})
+        return {**measured, **relay.hear("closed")}, heard
+
+
+def _problems(work: Work, relay: Result, load: Result) -> list[str]:
+    """What whoever reads the figures must know."""
+    found = [f"the plane refused: {what}" for what in relay["refusals"]]
+    found += relay["notices"]
+    if load["load_late_ms"]["p99"] > 5:
+        found.append(f"the load itself was up to {load['load_late_ms']['p99']} ms late: its core has other work, too")
+    if load["dropped"]:
+        found.append(f"{load['dropped']} datagrams found the telephones' buffers full: raise net.core.rmem_max")
+    if relay["dropped"]:
+        found.append(f"{relay['dropped']} datagrams found the relay's buffers full: raise net.core.rmem_max")
+    if relay["others_on_core"] > 0.05:
+        share = f"{relay['others_on_core']:.0%}"
+        found.append(f"other programs had {share} of the relay's core {work.relay_core}: lateness is theirs, too")
+    return found

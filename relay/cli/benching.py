@@ -1,0 +1,58 @@
+"""`koppel bench`: how many legs this machine carries, and what each costs, with the content of every stream checked."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Literal, cast
+
+import typer
+
+from relay.cli.options import Json, print_json, print_table
+from relay.errors import OperatorError
+
+__all__ = ["register"]
+
+
+def register(application: typer.Typer) -> None:
+    """Add the command."""
+    application.command(epilog="Example: koppel bench --conference 3 --legs 300 --codec pcmu --srtp --json")(bench)
+
+
+def bench(
+    legs: Annotated[int, typer.Option("--legs", help="Media legs.", show_default=False)],
+    conference: Annotated[
+        int | None, typer.Option("--conference", metavar="N", help="Mix conferences of N legs.", show_default=False)
+    ] = None,
+    pairs: Annotated[bool, typer.Option("--pairs", help="Calls of two legs.")] = False,
+    codec: Annotated[Literal["pcmu", "pcma", "opus"], typer.Option("--codec", help="What all legs speak.")] = "pcmu",
+    srtp: Annotated[bool, typer.Option("--srtp/--no-srtp", help="Encrypt, as AES_CM_128_HMAC_SHA1_80.")] = True,
+    seconds: Annotated[float, typer.Option("--seconds", help="How long is measured, after a warm-up of 2 s.")] = 10.0,
+    json: Json = False,
+) -> None:
+    """Measure CPU time, lateness and delay of a relay on one core, under telephones on another.
+
+    Every leg says a tone of its own and must hear exactly the others, all the time. Needs Linux and two cores; the
+    figures are those of this machine in this minute: compare them with the yardstick beside them.
+    """
+    if (conference is None) == (not pairs):
+        raise OperatorError("say either --conference N or --pairs")
+    from relay.bench.run import new_work, run  # noqa: PLC0415 - see relay.cli.application
+
+    work = new_work(
+        legs=legs, conference=conference or 2, codec=codec, srtp=srtp, record=False, busy=False, seconds=seconds
+    )
+    result = run(work, _progress)
+    if json:
+        print_json(result)
+    else:
+        print_table(["figure", "value"], [(name, _shown(value)) for name, value in result.items()])
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {each}" for name, each in cast("dict[str, object]", value).items())
+    return str(value)
+
+
+def _progress(said: str) -> None:
+    print(said, file=sys.stderr, flush=True)
