@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, MutableMapping
 from typing import Any, TextIO, cast
 
+import h11
 import structlog
 
 from relay.config import LogSettings
@@ -104,7 +105,7 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, last],
         )
     )
-    handler.addFilter(lambda record: record.msg not in PEERS_DOING)
+    handler.addFilter(_is_not_a_peers_doing)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.level.upper())
@@ -120,6 +121,12 @@ def configure(settings: LogSettings, stream: TextIO | None = None) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def _is_not_a_peers_doing(record: logging.LogRecord) -> bool:
+    # The body of a request was no HTTP, which h11 has answered; then the application's own answer comes too late.
+    late = record.exc_info is not None and isinstance(record.exc_info[1], h11.LocalProtocolError)
+    return record.msg not in PEERS_DOING and not late
 
 
 def _for_people(*, colors: bool) -> structlog.dev.ConsoleRenderer:

@@ -6,6 +6,7 @@ import logging
 import uuid
 from collections.abc import Iterator
 
+import h11
 import pytest
 import structlog
 from hypothesis import given
@@ -52,6 +53,10 @@ def test_peers_cannot_fill_the_log_through_libraries(log: io.StringIO) -> None:
         b"\xff".decode()
     except UnicodeDecodeError:
         library.exception("Invalid UTF-8 sequence received from client.")
+    try:
+        raise h11.LocalProtocolError("can't handle event type Response when role=SERVER and state=MUST_CLOSE")
+    except h11.LocalProtocolError:
+        library.exception("Exception in ASGI application\n")
     logging.getLogger("asyncio").warning("socket.send() raised exception.")
     assert lines(log) == []
 
