@@ -128,7 +128,7 @@ class OpenRecording:
 
 @dataclass(frozen=True, slots=True)
 class OpenTrack:
-    """Begin a track of what comes from a leg; with a rule, its gate is closed from the first tick."""
+    """Begin a track of a leg; with a rule, its gate is closed from the first tick."""
 
     contact_id: str
     track_id: str
@@ -138,6 +138,8 @@ class OpenTrack:
     """Which side of the stereo rendering: agents right, everyone else left."""
     rule: str | None = None
     reason: str = ""
+    direction: Literal["from_leg", "to_leg"] = "from_leg"
+    """What comes from the leg. What goes to it follows from matrix and log, and is recorded only by benchmarks."""
 
 
 @dataclass(frozen=True, slots=True)

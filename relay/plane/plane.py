@@ -98,7 +98,7 @@ class Plane:
         self._guard(self._play, number)
         self._guard(self._mix, number)
         self._guard(self._report, now)
-        self._guard(self.stages.transmission.send)
+        self._guard(self._send, number)
         self.stages.transmission.end_tick(self._rows)
         self._guard(self._capture)
         return self._events
@@ -211,6 +211,14 @@ class Plane:
             self._events.append(LegReport(leg.leg_id, stages.reports.statistics(leg)))
             self._events.extend(self._silence(leg.row, now))
         stages.legs.at_work = None
+
+    def _send(self, tick: int) -> None:
+        """To the sockets, and into the taps of what goes to legs."""
+        stages = self.stages
+        stages.transmission.send()
+        if stages.taps.sent:
+            for encoding, legs, frames in stages.transmission.sent():
+                stages.taps.write_sent(encoding, legs, frames, tick)
 
     def _silence(self, row: int, now: float) -> Iterator[MediaEvent]:
         """Say once that a leg on a contact has gone silent."""

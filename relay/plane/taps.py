@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
+from mixer.frame import Samples
 from recorder import capture
 from recorder.tap import TapForm, TapRow, TapTable
 from relay import media
 from relay.errors import LocalError
 from relay.plane.legs import OPUS, PCMA, PCMU, Leg
-from relay.plane.packets import Rows
+from relay.plane.packets import Bytes, Rows
 from relay.plane.playout import Played
 
 FORMS: Final = {PCMU: TapForm("pcmu", 8000), PCMA: TapForm("pcma", 8000), OPUS: TapForm("s16", 48000)}
 """By encoding: G.711 is kept as it came, Opus as it was decoded."""
 
+Frames = Bytes | Samples
+_Direction = Literal["from_leg", "to_leg"]
 _Track = tuple[str, str]
 
 
@@ -26,6 +29,7 @@ class _Tap:
     row: TapRow
     leg: int
     encoding: int
+    direction: _Direction
     is_open: bool
 
 
@@ -35,10 +39,12 @@ class Taps:
     def __init__(self, tracks_max: int) -> None:
         self.tracks_max = tracks_max
         self._table = TapTable(tracks_max)
+        self.sent = 0
+        """How many tracks are of what goes to a leg."""
         self._captured: list[capture.Captured] = []
         self._recordings: set[str] = set()
         self._taps: dict[_Track, _Tap] = {}
-        self._plans: dict[int, tuple[Rows, Rows, Rows]] = {}
+        self._plans: dict[tuple[_Direction, int], tuple[Rows, Rows, Rows]] = {}
 
     def __len__(self) -> int:
         return len(self._taps)
@@ -62,7 +68,8 @@ class Taps:
             raise LocalError("no recording is open for the track, or the track is open already")
         form = FORMS[encoding]
         row = self._table.open(*key, form)
-        self._taps[key] = _Tap(row, leg.row, encoding, is_open=command.rule is None)
+        self._taps[key] = _Tap(row, leg.row, encoding, command.direction, is_open=command.rule is None)
+        self.sent += command.direction == "to_leg"
         self._plans.clear()
         self._captured.append(
             capture.TrackOpened(
@@ -84,6 +91,7 @@ class Taps:
         """End a track before this tick."""
         tap = self._tap(contact_id, track_id)
         del self._taps[contact_id, track_id]
+        self.sent -= tap.direction == "to_leg"
         self._plans.clear()
         self._captured.extend(self._table.close(tap.row))
         self._captured.append(capture.TrackClosed(contact_id, track_id, tick))
@@ -103,16 +111,22 @@ class Taps:
             self.close_track(*key, tick)
 
     def tapped(self) -> Rows:
-        """Rows of legs with a track."""
-        return np.array(sorted({tap.leg for tap in self._taps.values()}), np.intp)
+        """Rows of legs with a track of what comes from them."""
+        return np.array(sorted({tap.leg for tap in self._taps.values() if tap.direction == "from_leg"}), np.intp)
 
     def write(self, encoding: int, played: Played, tick: int) -> None:
         """Keep what legs of an encoding said, of those whose gate is open."""
-        places, rows = self._plan(encoding, played.legs)
+        places, rows = self._plan("from_leg", encoding, played.legs)
         if not rows.size:
             return
         frames, concealed, lost = played.frames[places], played.concealed[places], played.lost[places]
         self._captured.extend(self._table.write(FORMS[encoding], rows, frames, tick, concealed, lost))
+
+    def write_sent(self, encoding: int, legs: Rows, frames: Frames, tick: int) -> None:
+        """Keep what legs of an encoding were sent, of those with an open track of it."""
+        places, rows = self._plan("to_leg", encoding, legs)
+        if rows.size:
+            self._captured.extend(self._table.write(FORMS[encoding], rows, frames[places], tick))
 
     def collect(self, tick: int) -> list[capture.Captured]:
         """What became true since the last collection."""
@@ -126,12 +140,16 @@ class Taps:
             raise LocalError("no such track is open")
         return tap
 
-    def _plan(self, encoding: int, legs: Rows) -> tuple[Rows, Rows]:
-        """Where in `legs` the open taps are, and their rows; made anew when either changes."""
-        known = self._plans.get(encoding)
+    def _plan(self, direction: _Direction, encoding: int, legs: Rows) -> tuple[Rows, Rows]:
+        """Where in `legs` those with an open tap are, and its rows; made anew when either changes."""
+        known = self._plans.get((direction, encoding))
         if known is None or known[0] is not legs:
-            taps = [tap for tap in self._taps.values() if tap.is_open and tap.encoding == encoding]
-            tapped = np.array([tap.leg for tap in taps], np.intp)
-            rows = np.array([tap.row.index for tap in taps], np.intp)
-            known = self._plans[encoding] = legs, np.searchsorted(legs, tapped), rows
+            places = {leg: place for place, leg in enumerate(legs.tolist())}
+            taps = [
+                (places[tap.leg], tap.row.index)
+                for tap in self._taps.values()
+                if tap.is_open and (tap.direction, tap.encoding) == (direction, encoding) and tap.leg in places
+            ]
+            found = np.array(taps, np.intp).reshape(-1, 2)
+            known = self._plans[direction, encoding] = legs, found[:, 0], found[:, 1]
         return known[1], known[2]

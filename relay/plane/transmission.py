@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
 
-from mixer.frame import Rate
+from mixer.frame import Rate, Samples
 from mixer.mix import Mixer
 from relay.codecs import g711
 from relay.plane.legs import LAWS, OPUS, LegTable
-from relay.plane.packets import SEND_STRIDE, MediaSockets, PacketTable, Rows, socket_column
+from relay.plane.packets import SEND_STRIDE, Bytes, MediaSockets, PacketTable, Rows, socket_column
 from relay.plane.rings import SLOT_BYTES
 from relay.plane.rtp import HEADER_BYTES, write_headers
 from relay.plane.srtp import RowCrypto
@@ -93,6 +94,14 @@ class Transmission:
         if count:
             self.rejected += self._sockets.send(self._table, count)
 
+    def sent(self) -> Iterator[tuple[int, Rows, Bytes | Samples]]:
+        """What the last `send` said, as recordings keep it: encoding, legs, and a frame of each."""
+        for group in self._order.groups:
+            if group.encoding == OPUS:
+                yield group.encoding, group.legs, self._mixer.out[48000][group.legs]
+            else:
+                yield group.encoding, group.legs, self._codes[group.first : group.end]
+
     def end_tick(self, rows: Rows) -> None:
         """Timestamps go on for every open leg, whether it was sent to or not (RFC 3550 §5.1: a pause is no stop)."""
         legs = self._legs
@@ -129,7 +138,7 @@ class Transmission:
         if group.encoding == OPUS:
             self._encode_opus(group)
             return
-        codes = self._codes[: group.legs.size]
+        codes = self._codes[rows]
         g711.encode(LAWS[group.encoding], self._mixer.out[8000][group.legs], codes)
         self._payloads[rows, :SLOT_BYTES] = codes
         self._table.length[rows] = HEADER_BYTES + SLOT_BYTES

@@ -395,6 +395,28 @@ def test_missed_ticks_are_recorded_but_not_sent_and_leave_no_delay() -> None:
     assert world.plane.stages.jitter.depth_ms(world.plane.stages.legs.by_id[a.leg_id].row) == 20.0
 
 
+def test_what_went_to_a_leg_is_a_track_where_asked() -> None:
+    world = World()
+    a, b, c = three(world)
+    world.apply(
+        media.OpenRecording("k"),
+        media.OpenTrack("k", "from", a.leg_id, "p", "agent"),
+        media.OpenTrack("k", "to", a.leg_id, "p", "agent", direction="to_leg"),
+        contact_id="k",
+    )
+    world.run(100)
+    world.apply(media.CloseLeg(a.leg_id))
+    world.run(20)
+    assert len(a.heard) == 100
+    assert b"".join(frame.payload for frame in world.frames("to")) == b"".join(a.heard)
+    said = mu_samples(b"".join(frame.payload for frame in world.frames("from")))[3200:]
+    assert power(said, a.hertz) > PRESENT
+    assert power(said, b.hertz) < ABSENT
+    assert [closed.track_id for closed in world.captured if isinstance(closed, TrackClosed)] == ["from", "to"]
+    assert world.plane.stages.taps.sent == 0
+    assert c.hears(b.hertz) > PRESENT
+
+
 def test_a_long_stall_leaves_a_hole_and_no_delay() -> None:
     world = World()
     a, b, _ = three(world)
