@@ -63,6 +63,7 @@ class Caller:
         self._alive: set[int] = set()
         self._call: sip.CallId | None = None
         self._offer: SessionDescription | None = None
+        self._answer: SessionDescription | None = None
 
     # ---- what the script asks for
 
@@ -137,8 +138,8 @@ class Caller:
     def _take(self, event: sip.UserAgentEvent) -> None:
         self._world.note(self.name, type(event).__name__)
         match event:
-            case sip.CallAnswered(answer=answer):
-                self._answered(answer)
+            case sip.CallAnswered():
+                self._answered()
             case sip.CallRefused(status=status):
                 self._over(f"refused {status}")
             case sip.CallEnded(by=by):
@@ -148,8 +149,12 @@ class Caller:
             case _:
                 pass
 
-    def _answered(self, answer: SessionDescription) -> None:
+    def answer_leaves(self, answer: SessionDescription) -> None:
+        """The relay's answer is on its way: from now on media may come, and the checkers' tap must open them."""
         assert self._offer is not None
+        if answer == self._answer:
+            return  # repeated
+        self._answer = answer
         try:
             settled = negotiation.accept_answer(self._offer, answer).media
         except RemoteError as error:
@@ -167,6 +172,8 @@ class Caller:
                 SrtpKey(settled.receive_key.suite, settled.receive_key.master),
             )
         )
+
+    def _answered(self) -> None:
         self.phone.last_heard = self._now
         self.phone.speak()
         self._watch()

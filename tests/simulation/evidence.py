@@ -6,7 +6,7 @@ import bisect
 import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import Final
 
 import numpy as np
@@ -20,6 +20,10 @@ from tests.simulation.world import World
 
 CLEAR: Final = 2000.0
 """A code tone of this amplitude, well above the next one, is trusted."""
+
+
+_GAP_SECONDS: Final = 0.09
+"""Four packets lost in a row: nothing can make up for them."""
 
 
 class Ticks:
@@ -129,15 +133,26 @@ class Run:
         held_back = media.reorder_s if media.reorder else 0.0
         return min(self.delay_max + held_back + (0.085 if self.clean else 0.16), 0.44)
 
+    def encoding(self, phone: Phone) -> str:
+        return phone.connections[-1].encoding if phone.connections else "PCMU"
+
+    def settling(self, phone: Phone) -> float:
+        """How long after somebody begins to listen to a phone it must be understood: Opus swings in."""
+        return self.delay_max + (0.5 if self.encoding(phone) == "opus" else 0.12)
+
     def undisturbed(self, phone: Phone, times: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """At which times a phone must be understood: it has been speaking for a while, and nothing was wrong lately."""
-        margin = self.delay_max + 0.12
+        margin = self.settling(phone)
         speaking = np.zeros(times.size, np.bool_)
         for each in phone.spoken:
             end = np.inf if each.end is None else each.end
             speaking |= (times > each.first + margin) & (times < end)
         for each in phone.disturbed:
-            speaking &= ~((times > each.first) & (times < _end(each) + margin + 0.1))
+            speaking &= ~((times > each.first) & (times < _end(each) + margin + 0.2))
+        arrivals = self.world.wire.arrivals.get(phone.name, [])
+        for before, after in pairwise(arrivals):
+            if after - before > _GAP_SECONDS:
+                speaking &= ~((times > before) & (times < after + margin + 0.2))
         return speaking
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -17,11 +19,11 @@ HEARD: Final = 3000.0
 """Of a voice of 7,000."""
 LEAK_TICK: Final = {"PCMU": 1400.0, "PCMA": 1400.0, "opus": 2200.0}
 """In one frame: other sounds' edges splatter less, even through Opus."""
-LEAK_MEAN: Final = 700.0
+LEAK_MEAN: Final = {"PCMU": 700.0, "PCMA": 700.0, "opus": 1200.0}
 """Over 100 ms."""
-ROUGH_TICK: Final = 5000.0
-ROUGH_MEAN: Final = 2500.0
-"""The same beside a voice in Opus of which packets were lost: libopus alone splatters up to 3,600 then."""
+ROUGH_TICK: Final = {"PCMU": 5000.0, "PCMA": 5000.0, "opus": 9000.0}
+ROUGH_MEAN: Final = {"PCMU": 2500.0, "PCMA": 2500.0, "opus": 5000.0}
+"""The same beside a voice of which packets were lost: made-up sound splatters, and Opus as loudly as a voice."""
 SILENT: Final = 150.0
 """Root mean square of silence that went through Opus."""
 _WINDOW: Final = 5
@@ -35,9 +37,8 @@ def packets_are_sent_to_those_on_a_call_and_to_nobody_else(run: Run) -> Iterator
     for name, phone in run.world.phones.items():
         due: dict[tuple[int, int], bool] = {}
         for each in _segments(run, name):
-            if name == each.talk.caller or each.segment.agent_rule != "G1":
-                due |= {(each.talk.life, tick): True for tick in run.ticks[each.talk.life].done(each.first, each.end)}
-                due.setdefault((each.talk.life, each.end), False)
+            due |= {(each.talk.life, tick): True for tick in run.ticks[each.talk.life].done(each.first, each.end)}
+            due.setdefault((each.talk.life, each.end), False)
         sent = [(each.life, each.tick) for each in phone.overheard]
         if len(set(sent)) != len(sent):
             yield f"{name} was sent two packets in a tick"
@@ -50,7 +51,7 @@ def streams_go_on(run: Run) -> Iterator[str]:
     for name, phone in run.world.phones.items():
         if phone.forged:
             yield f"{name} was sent {phone.forged} packets that its key does not open"
-        for before, after in zip(phone.overheard, phone.overheard[1:], strict=False):
+        for before, after in pairwise(phone.overheard):
             if (before.life, before.connection) == (after.life, after.connection):
                 yield from _broken(name, phone, before, after)
     if run.world.wire.astray:
@@ -73,49 +74,78 @@ def nobody_hears_whom_he_must_not(run: Run) -> Iterator[str]:
     for name, parts in run.listened.items():
         for life, spectra in parts:
             allowed = {other: _allowed(run, name, life, spectra, other) for other in run.world.phones}
-            rough = np.zeros(spectra.ticks.size, np.bool_)
-            for other, frames in allowed.items():
-                rough |= frames & _is_rough(run, other)
+            limits = _limits(run, name, life, spectra, allowed)
             for other, phone in run.world.phones.items():
-                yield from _leaks(run, name, other, spectra, spectra.voice(phone), ~allowed[other], rough)
+                yield from _leaks(f"{name} hears {other}, and must not,", spectra, phone, ~allowed[other], limits)
             yield from _sounds_in_silence(run, name, life, spectra)
 
 
 def _allowed(run: Run, listener: str, life: int, spectra: Spectra, speaker: str) -> Bools:
     """In which frames a voice may be; a change fades over one tick, and Opus hears a little of the tick before."""
     allowed = np.zeros(spectra.ticks.size, np.bool_)
-    tail = 2 if _encoding(run, listener) == "opus" else 1
+    tail = 2 if run.encoding(run.world.phones[listener]) == "opus" else 1
     for each in _segments(run, listener):
         if each.talk.life == life and _heard(each, listener) == speaker:
             allowed |= (spectra.ticks >= each.first) & (spectra.ticks < each.end + tail)
     return allowed
 
 
-def _is_rough(run: Run, speaker: str) -> bool:
-    return _encoding(run, speaker) == "opus" and not (run.clean and not run.world.phones[speaker].disturbed)
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """From which amplitude on a voice counts, frame by frame: in that frame alone, and over 100 ms."""
+
+    tick: tones.Sound
+    mean: tones.Sound
 
 
-def _leaks(
-    run: Run, name: str, other: str, spectra: Spectra, voice: tones.Sound, forbidden: Bools, rough: Bools
-) -> Iterator[str]:
-    loud = np.flatnonzero(forbidden & (voice > np.where(rough, ROUGH_TICK, LEAK_TICK[_encoding(run, name)])))
+def limits_of(run: Run, listener: str, speaker: str, times: npt.NDArray[np.float64]) -> Limits:
+    """What a voice that may be heard leaves room for beside it."""
+    phone = run.world.phones[speaker]
+    encoding = run.encoding(phone)
+    rough = ~run.undisturbed(phone, times) if run.clean else np.ones(times.size, np.bool_)
+    tick = np.where(rough, ROUGH_TICK[encoding], max(LEAK_TICK[encoding], LEAK_TICK[listener]))
+    mean = np.where(rough, ROUGH_MEAN[encoding], max(LEAK_MEAN[encoding], LEAK_MEAN[listener]))
+    return Limits(tick, mean)
+
+
+def _limits(run: Run, name: str, life: int, spectra: Spectra, allowed: dict[str, Bools]) -> Limits:
+    encoding = run.encoding(run.world.phones[name])
+    limits = Limits(np.full(spectra.ticks.size, LEAK_TICK[encoding]), np.full(spectra.ticks.size, LEAK_MEAN[encoding]))
+    times = run_times(run, life, spectra.ticks)
+    for other, frames in allowed.items():
+        beside = limits_of(run, encoding, other, _settled(run, life, other, times))
+        limits.tick[frames] = np.maximum(limits.tick, beside.tick)[frames]
+        limits.mean[frames] = np.maximum(limits.mean, beside.mean)[frames]
+    return limits
+
+
+def _settled(run: Run, life: int, speaker: str, times: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The times, without those right after somebody began to listen to the speaker."""
+    settled = times.copy()
+    phone = run.world.phones[speaker]
+    for each in _segments(run, speaker):
+        begun = run.ticks[life].time.get(each.first)
+        if each.talk.life == life and begun is not None:
+            settled[(times >= begun) & (times < begun + run.settling(phone))] = -np.inf
+    return settled
+
+
+def _leaks(what: str, spectra: Spectra, phone: Phone, forbidden: Bools, limits: Limits) -> Iterator[str]:
+    voice = spectra.voice(phone)
+    loud = np.flatnonzero(forbidden & (voice > limits.tick))
     if loud.size:
-        yield (
-            f"{name} hears {other}, and must not, in {loud.size} ticks from {spectra.ticks[loud[0]]} on"
-            f" (amplitude {voice[loud].max():.0f})"
-        )
+        yield f"{what} in {loud.size} ticks from {spectra.ticks[loud[0]]} on (amplitude {voice[loud].max():.0f})"
     elif voice.size >= _WINDOW:
-        mean = np.convolve(voice, _UNBROKEN, "valid")
+        mean, limit = (np.convolve(each, _UNBROKEN, "valid") for each in (voice, limits.mean))
         whole = np.convolve(forbidden, _UNBROKEN, "valid") > 0.99
-        limit = np.where(np.convolve(rough, _UNBROKEN, "valid") > 0.01, ROUGH_MEAN, LEAK_MEAN)
         faint = np.flatnonzero(whole & (mean > limit))
         if faint.size:
-            yield f"{name} hears {other} faintly, and must not, around tick {spectra.ticks[faint[0]]}"
+            yield f"{what} faintly, around tick {spectra.ticks[faint[0]]} (amplitude {mean[faint].max():.0f})"
 
 
 def _sounds_in_silence(run: Run, name: str, life: int, spectra: Spectra) -> Iterator[str]:
     """Where nothing is to be heard nothing is: no music, no noise."""
-    loudness, tail = spectra.loudness, 2 if _encoding(run, name) == "opus" else 1
+    loudness, tail = spectra.loudness, 2 if run.encoding(run.world.phones[name]) == "opus" else 1
     for each in _segments(run, name):
         if each.talk.life == life and _heard(each, name) is None:
             quiet = (spectra.ticks >= each.first + tail) & (spectra.ticks < each.end)
@@ -140,7 +170,7 @@ def _missing(run: Run, name: str, speaker: str, each: Placed, spectra: Spectra) 
         return
     phone = run.world.phones[speaker]
     times = run_times(run, each.talk.life, spectra.ticks)
-    settled = times > times[np.searchsorted(spectra.ticks, each.first)] + 0.09 + run.delay_max
+    settled = times > times[np.searchsorted(spectra.ticks, each.first)] + run.settling(phone)
     must = within & settled & run.undisturbed(phone, times) & run.undisturbed(run.world.phones[name], times)
     unheard = np.flatnonzero(must & (spectra.voice(phone) < HEARD))
     media = run.script.media
@@ -194,18 +224,14 @@ def run_times(run: Run, life: int, ticks: npt.NDArray[np.int64]) -> npt.NDArray[
 
 
 def _segments(run: Run, name: str) -> Iterator[Placed]:
+    """The segments in which a peer is connected."""
     for talk in run.world.story.talks:
-        if name in (talk.caller, talk.agent):
-            yield from run.segments(talk)
+        yield from (each for each in run.segments(talk) if each.segment.side(name) is not None)
 
 
 def _heard(each: Placed, name: str) -> str | None:
-    return each.segment.caller_hears if name == each.talk.caller else each.segment.agent_hears
-
-
-def _encoding(run: Run, name: str) -> str:
-    connections = run.world.phones[name].connections
-    return connections[-1].encoding if connections else "PCMU"
+    side = each.segment.side(name)
+    return None if side is None else side.hears
 
 
 def _differences(name: str, what: str, ticks: set[tuple[int, int]]) -> Iterator[str]:

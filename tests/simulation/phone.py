@@ -10,8 +10,10 @@ import random
 import struct
 from dataclasses import dataclass, field
 
+import numpy as np
 import pylibsrtp
 
+from relay.codecs.opus import OpusEncoder
 from relay.media import Address, Encoding, SrtpKey, SrtpSuite
 from tests.simulation import tones
 from tests.simulation.schedule import Schedule
@@ -93,6 +95,8 @@ class Phone:
         self._speaking = 0
         self._impostor: pylibsrtp.Session | None = None
         self._sent: list[bytes] = []
+        self._encoder = OpusEncoder(48000, tones.OPUS_BITRATE, tones.OPUS_COMPLEXITY)
+        self._coded = np.zeros(1275, np.uint8)
         self._new_stream()
         wire.own(address, self)
 
@@ -108,6 +112,7 @@ class Phone:
         if self.speaking:
             return
         self.spoken.append(Stretch(self._schedule.now))
+        self._encoder = OpusEncoder(48000, tones.OPUS_BITRATE, tones.OPUS_COMPLEXITY)
         self._speaking += 1
         self._schedule.at(self._due(self._number() + 1), lambda turn=self._speaking: self._beat(turn))
 
@@ -194,7 +199,7 @@ class Phone:
             return
         number = self._number()
         connection = self.connections[-1]
-        payload = tones.payloads(self.hertz, connection.encoding)[number % tones.CODES]
+        payload = self._say(connection.encoding, number % tones.CODES)
         samples = 960 if connection.encoding == "opus" else 160
         marker = 0x80 if self._first else 0
         timestamp = (self.timestamp + number * samples) & 0xFFFFFFFF
@@ -207,6 +212,12 @@ class Phone:
         self._sent = [*self._sent[-_REMEMBERED:], data]
         self._wire.paths[self.name].up.send(Datagram(self.address, RELAY, data))
         self._schedule.at(self._due(number + 1), lambda: self._beat(turn))
+
+    def _say(self, encoding: Encoding, code: int) -> bytes:
+        if encoding != "opus":
+            return tones.payloads(self.hertz, encoding)[code]
+        size = self._encoder.encode(tones.wide_frames(self.hertz)[code], self._coded)
+        return self._coded[:size].tobytes()
 
     def _number(self) -> int:
         """Of the frame that was said last."""

@@ -49,7 +49,9 @@ def contact_records_tell_the_story(run: Run) -> Iterator[str]:
 def _worked_through_a_kill(run: Run, talk: Talk) -> bool:
     """The agent was still at work on it when the relay was killed."""
     assert talk.over is not None
-    return any(life == talk.life and at < talk.over + talk.script.after_work_seconds for life, at in run.world.story.kills)
+    return any(
+        life == talk.life and at < talk.over + talk.script.after_work_seconds for life, at in run.world.story.kills
+    )
 
 
 def _wrong_record(talk: Talk, record: ContactRecord, *, ended: bool) -> Iterator[str]:
@@ -153,6 +155,8 @@ def no_plaintext_is_at_rest(run: Run) -> Iterator[str]:
     resting = {**{name: bytes(data) for name, data in world.disk.written.items()}, **world.bucket.objects}
     for phone in world.phones.values():
         for connection in phone.connections[:1]:
+            if connection.encoding == "opus":
+                continue
             for payload in tones.payloads(phone.hertz, connection.encoding):
                 for name, data in resting.items():
                     if payload[:40] in data:

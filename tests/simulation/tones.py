@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from relay.codecs.opus import OpusDecoder, OpusEncoder
+from relay.codecs.opus import OpusDecoder
 from relay.media import Encoding
 
 Sound = npt.NDArray[np.float64]
@@ -35,16 +35,19 @@ RINGBACK_HZ: Final = 425.0
 OPUS_BITRATE: Final = 64_000
 OPUS_COMPLEXITY: Final = 0
 """Tones are no speech: at less the coder smears them into one another's place."""
-_OPUS_ROUNDS: Final = 3
 
 
 @functools.cache
-def payloads(hertz: int, encoding: Encoding) -> tuple[bytes, ...]:
-    """The frames of a voice, one for each code."""
-    if encoding == "opus":
-        return _opus_payloads(hertz)
+def payloads(hertz: int, encoding: Literal["PCMU", "PCMA"]) -> tuple[bytes, ...]:
+    """The frames of a voice in G.711, one for each code."""
     code = _mu_code if encoding == "PCMU" else _a_code
     return tuple(bytes(code(int(sample)) for sample in np.rint(_frame(hertz, n, 8000))) for n in range(CODES))
+
+
+@functools.cache
+def wide_frames(hertz: int) -> tuple[npt.NDArray[np.int16], ...]:
+    """The frames of a voice at 48 kHz, one for each code."""
+    return tuple(np.rint(_frame(hertz, n, 48000)).astype(np.int16) for n in range(CODES))
 
 
 def decoded(frames: list[bytes], encoding: Encoding) -> Sound:
@@ -87,17 +90,6 @@ def _frame(hertz: int, number: int, rate: int) -> Sound:
     turn = 2 * math.pi / rate * np.arange(rate // 50)
     frame: Sound = VOICE * np.sin(hertz * turn) + CODE * np.sin(CODES_HZ[number % CODES] * turn)
     return frame
-
-
-def _opus_payloads(hertz: int) -> tuple[bytes, ...]:
-    """The last round of several: by then the coder has forgotten that there was a beginning."""
-    encoder = OpusEncoder(48000, OPUS_BITRATE, OPUS_COMPLEXITY)
-    out = np.zeros(1275, np.uint8)
-    packets = []
-    for number in range(_OPUS_ROUNDS * CODES):
-        pcm = np.rint(_frame(hertz, number, 48000)).astype(np.int16)
-        packets.append(out[: encoder.encode(pcm, out)].tobytes())
-    return tuple(packets[-CODES:])
 
 
 def _opus_decoded(frames: list[bytes]) -> Sound:

@@ -74,6 +74,8 @@ class Wire:
     """What the relay sent to addresses of nobody."""
     unheard: int = 0
     """Datagrams that came while no relay ran."""
+    arrivals: dict[str, list[float]] = field(default_factory=dict)
+    """When what a peer sent reached the relay's place: what a network did to it."""
     sockets: SimulatedSockets | None = None
     """Of the relay that runs."""
     _owners: dict[Address, str] = field(default_factory=dict)
@@ -98,6 +100,8 @@ class Wire:
             self.paths[name].down.send(datagram)
 
     def _arrive(self, datagram: Datagram) -> None:
+        if (name := self._owners.get(datagram.source)) is not None:
+            self.arrivals.setdefault(name, []).append(self.schedule.now)
         if self.sockets is None:
             self.unheard += 1
         else:

@@ -8,6 +8,8 @@ from typing import Any
 
 from relay.media import Address, LegId
 from signaling.sip.events import FlowId
+from signaling.sip.message import Response, parse
+from signaling.sip.sdp import SessionDescription
 from signaling.softphone import messages as m
 from tests.recorder.world import NO_SPACE, Bucket, MemoryDisk
 from tests.simulation import tones
@@ -115,7 +117,11 @@ class World:
         self.note("relay", "sends", name, _first_line(data))
         self._digest.update(data)
         self.story.said(name, data, self.schedule.now)
-        self.callers[name].send_down(int(connection), data)
+        caller = self.callers[name]
+        message = parse(data)
+        if isinstance(message, Response) and message.status == 200 and message.cseq.method == "INVITE":
+            caller.answer_leaves(SessionDescription.parse(message.body))
+        caller.send_down(int(connection), data)
 
     def notify(self, session_id: str, notification: m.Notification) -> None:
         name = session_id.rpartition("/")[0]
