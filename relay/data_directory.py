@@ -26,6 +26,7 @@ OTHERS = stat.S_IRWXG | stat.S_IRWXO
 NOT_OURS = {"koppel.toml", "lost+found"}
 """What may lie in a folder that is about to become a data directory."""
 SECRET_BYTES_MAX = 65_536
+RECORDS_KEY_BYTES = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +109,13 @@ class DataDirectory(Layout):
         """The 32 bytes that wrap the keys of contact records, made at the first call."""
         file = self.keys / "records.key"
         if not file.exists():
-            _write_once(file, secrets.token_bytes(32))
-        return read_secret_file(file)
+            _write_once(file, secrets.token_bytes(RECORDS_KEY_BYTES))
+        key = read_secret_file(file)
+        if len(key) != RECORDS_KEY_BYTES:
+            raise OperatorError(
+                f"{file} is damaged: restore it from a backup. What records hold of people opens with no other key"
+            )
+        return key
 
     @contextmanager
     def lock(self) -> Generator[None]:

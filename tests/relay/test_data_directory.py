@@ -56,6 +56,14 @@ def test_the_key_of_records_is_made_once(tmp_path: Path) -> None:
     assert mode(data.keys / "records.key") == 0o600
 
 
+def test_a_damaged_key_of_records_is_named(tmp_path: Path) -> None:
+    data = DataDirectory.open(tmp_path / "data")
+    data.records_key()
+    write_secret_file(data.keys / "records.key", b"damaged")
+    with pytest.raises(OperatorError, match=r"records\.key is damaged"):
+        data.records_key()
+
+
 def test_an_empty_folder_that_was_just_made_is_taken_and_closed(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     folder.mkdir(mode=0o755)
