@@ -11,15 +11,16 @@ import signal
 import ssl
 import subprocess
 import sys
+import tomllib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from relay.ready import Ready
+from relay.ready import DemoAgent, DemoTrunk, Ready
 
 KOPPEL = Path(sys.executable).with_name("koppel")
 START_SECONDS = 30.0
@@ -58,8 +59,11 @@ class Ran:
 class RelayProcess:
     """One data directory, and the relay that runs on it."""
 
-    def __init__(self, folder: Path, *, environment: Mapping[str, str] | None = None, config: str = "") -> None:
+    def __init__(
+        self, folder: Path, *, environment: Mapping[str, str] | None = None, config: str = "", demo: bool = True
+    ) -> None:
         self.folder = folder
+        self.demo = demo
         self.data = folder / "data"
         self.log_file = folder / "relay.log"
         self.ready_file = folder / "ready.json"
@@ -87,13 +91,28 @@ class RelayProcess:
 
     async def start(self) -> RelayProcess:
         self.ready_file.unlink(missing_ok=True)
-        command = [KOPPEL, "serve", "--demo", "--data-dir", self.data, "--ready-file", self.ready_file]
+        command = [KOPPEL, "serve", "--data-dir", self.data, "--ready-file", self.ready_file]
+        if self.demo:
+            command.append("--demo")
         with self.log_file.open("ab") as log:
             self._process = subprocess.Popen(command, env=self._environment(), stdout=log, stderr=log)
         await wait_until(lambda: self._has_started(self._process), START_SECONDS, what="the relay's ready file")
-        self._ready = Ready.parse(self.ready_file.read_bytes())
-        assert self._ready.pid == self._process.pid
+        ready = Ready.parse(self.ready_file.read_bytes())
+        assert ready.pid == self._process.pid
+        self._ready = ready if self.demo else await self._with_user(ready)
         return self
+
+    async def _with_user(self, ready: Ready) -> Ready:
+        """Without the demo switch: an agent of our own, and the trunk of our own configuration."""
+        added = await self.koppel("users", "add", f"agent{ready.pid}", "--json")
+        assert added.code == 0, added.err
+        (trunk,) = tomllib.loads((self.data / "koppel.toml").read_text())["trunks"]
+        dial = f"sip:{trunk['number']}@{ready.sips_address};transport=tls"
+        return replace(
+            ready,
+            agent=DemoAgent(added.json()["user"], added.json()["token"]),
+            trunk=DemoTrunk(trunk["name"], trunk["username"], trunk["password"], dial),
+        )
 
     async def stop(self) -> None:
         """SIGTERM: it ends by itself, with exit code 0, and has nothing to complain of."""
