@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from recorder.verification import ExitCode, LogLine, Verification
 from relay.catalogue import OwnObjects, entries
 from relay.evidence import replayed
 from signaling.contact import codec
-from tests.recorder.world import CONTACT, INSTANCE, KEY_SERVICE, OTHER, SIGNER, Bucket, Relay
+from tests.recorder.world import CONTACT, INSTANCE, KEY_SERVICE, OTHER, SIGNER, Bucket, PowerLoss, Relay
 from tests.relay.recorded_contact import RecordedContact
 from tests.signaling.contact.stories import (
     ANNA,
@@ -193,6 +194,38 @@ def test_a_crash_leaves_a_recording_that_replays(killed_at: int) -> None:
     answer = replayed(checked(contact.bucket))
     assert answer.findings == ()
     assert (answer.verified, answer.ended) == (True, "found open after a crash")
+
+
+def killed_while_joining(cut: int) -> Verification:
+    """The disk takes so many bytes of the write that holds both sides' joining, and the power goes."""
+    relay = Relay()
+    contact = RecordedContact(relay)
+    contact.play(STORY[:4])
+    relay.disk.cut_after = relay.disk.bytes_written + cut
+    with contextlib.suppress(PowerLoss):
+        contact.play(STORY[4:5])
+    after = Relay(relay.disk.after_power_loss(lambda size: size), Bucket(), seed=3)
+    after.deliver()
+    return replayed(checked(after.bucket))
+
+
+def test_a_crash_between_a_log_entry_and_the_track_that_it_opens_leaves_a_recording_that_replays() -> None:
+    found = {len(answer.tracks): answer for answer in map(killed_while_joining, range(1, 2500, 40))}
+    assert sorted(found) == [0, 1, 2]
+    assert [answer.findings for answer in found.values()] == [(), (), ()]
+    assert found[0].log is not None
+    assert b"ParticipantConnected" in found[0].log[-1].data or len(found[0].log) == len(STORY[:5])
+
+
+def test_a_track_that_is_missing_before_the_last_durable_position_is_found_after_a_crash_too() -> None:
+    relay = Relay()
+    contact = RecordedContact(relay)
+    contact.play(STORY[:6])
+    after = Relay(relay.disk.after_power_loss(), Bucket(), seed=3)
+    after.deliver()
+    answer = checked(after.bucket)
+    assert answer.ended == "found open after a crash"
+    assert whats(replace(answer, tracks=answer.tracks[:1])) == ["the log says that there is a track, but there is none"]
 
 
 def test_the_catalogue_lists_what_the_store_holds() -> None:
