@@ -138,6 +138,10 @@ class Recordings:
         """Contacts without a manifest, in the order of their beginning: after a start, what a crash left open."""
         return [contact_id for contact_id, each in self.staged.items() if not each.finished]
 
+    def unbegun(self) -> list[str]:
+        """After a start, contacts of which a crash left less than a beginning: there is nothing to deliver."""
+        return [contact_id for contact_id, each in self.staged.items() if not each.begun]
+
     def finish(self, contact_id: str, how: How) -> list[Record]:
         """Make a contact's manifest, the next of the chain."""
         staged = self.staged[contact_id]
@@ -159,7 +163,7 @@ class Recordings:
         return FinishedRecording(contact_id, staged.directory, entries)
 
     def delivered(self, contact_id: str) -> list[Record]:
-        """Note that a contact was delivered, and forget it."""
+        """Note that a contact was delivered, or that nothing of it can be, and forget it."""
         del self.staged[contact_id]
         return [Record(RecordKind.DELIVERED, contact_id)]
 

@@ -83,6 +83,9 @@ class Scribe:
                 RecordingDegraded(None, f"stage file {name} is damaged within; what it held is stated as lost")
             )
         self._stage.begin(self.recordings.head_record())
+        for contact_id in self.recordings.unbegun():
+            self._notify(RecordingFailed(contact_id, "the relay was killed before anything of it was durable"))
+            self.delivered(contact_id)
         unfinished = self.recordings.unfinished()
         for contact_id in self.recordings.staged:
             if contact_id not in unfinished:

@@ -79,6 +79,11 @@ class StagedRecording:
         """Whether its manifest was made."""
         return MANIFEST_NAME in self.objects
 
+    @property
+    def begun(self) -> bool:
+        """Whether there is a log, with which every recording begins: a crash in the first write may leave less."""
+        return bool(self.log_session_id)
+
     def apply(self, record: Record) -> None:
         """Fold one record in."""
         if record.kind is RecordKind.APPENDED:
@@ -87,10 +92,11 @@ class StagedRecording:
             self._note(cast("dict[str, Any]", parse_canonical(record.data)))
 
     def end_tracks(self, reason: LossReason) -> None:
-        """Close what is open at the last known position."""
+        """Close what is open at the last known position; of a track that was only announced a crash left nothing."""
         for ledger in self.open_tracks.values():
             ledger.close(self.position, reason)
         self.open_tracks.clear()
+        self.tracks = [ledger for ledger in self.tracks if ledger.head]
 
     def append(self, name: str, data: bytes) -> None:
         """Bytes of an object, as the journal has them."""

@@ -1,12 +1,14 @@
 """Kill and power loss at every write of the journal: at most a second is lost, and all that was durable is delivered."""
 
+import contextlib
 import random
+from collections import Counter
 from collections.abc import Iterator
 from itertools import zip_longest
 
 import pytest
 
-from recorder import verify_contact, verify_instance
+from recorder import RecordingFailed, verify_contact, verify_instance
 from recorder.capture import Captured, Frames
 from recorder.document import parse_unchecked
 from recorder.journal import RecordKind, parse_records
@@ -210,6 +212,30 @@ def boundaries_of_one() -> list[int]:
     for values in held_call():
         relay.record(values)
     return relay.disk.boundaries
+
+
+def killed_in_the_first_write(cut: int) -> tuple[Relay, Bucket]:
+    disk, bucket = MemoryDisk(), Bucket()
+    disk.cut_after = cut
+    with contextlib.suppress(PowerLoss):
+        Relay(disk, bucket).record(next(held_call()))
+    return Relay(disk.after_power_loss(lambda size: size), bucket, seed=2), bucket
+
+
+def test_a_kill_at_any_byte_of_the_first_write_leaves_a_true_recording_or_none():
+    """Between a track's announcement and its file, and between the recording's beginning and its log, too."""
+    seen: Counter[object] = Counter()
+    for cut in range(1, boundaries_of_one()[1] + 1, 7):
+        relay, bucket = killed_in_the_first_write(cut)
+        relay.deliver()
+        answer = verify_contact(bucket, CONTACT, SIGNER.public_key, KEY_SERVICE)
+        failed = [event for event in relay.events if isinstance(event, RecordingFailed)]
+        assert answer.verified or (answer.unchecked and not bucket.objects), (cut, answer.findings)
+        assert not failed or not bucket.objects
+        assert relay.recordings.staged == {}
+        assert Relay(relay.disk, bucket, seed=3).events == []  # and it is not found again
+        seen[len(answer.tracks), len(failed)] += 1
+    assert set(seen) == {(0, 0), (0, 1), (1, 0), (2, 0)}
 
 
 def test_no_plaintext_in_any_file():
