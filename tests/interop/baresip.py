@@ -102,20 +102,10 @@ class Baresip:
 
 @asynccontextmanager
 async def baresip(program: str, folder: Path, ready: Ready, microphone: Path) -> AsyncIterator[Baresip]:
-    """Start it with a WAV file (8 kHz, mono) for a microphone, which it plays over and over."""
+    """Start it with a WAV file (8 kHz, mono) for a microphone; the call ends with the file."""
     assert ready.trunk is not None
-    folder.mkdir(parents=True)
-    control = _free_port(socket.SOCK_STREAM)
-    (folder / "config").write_text(_configuration(folder, ready, microphone, control))
-    account = (
-        f"<sip:{ready.trunk.username}@{ready.sips_address};transport=tls>;auth_user={ready.trunk.username};"
-        f"auth_pass={ready.trunk.password};regint=0;mediaenc=srtp-mand;audio_codecs=pcmu/8000/1;ptime=20\n"
-    )
-    (folder / "accounts").write_text(account)
-    with (folder / "baresip.log").open("wb") as log:
-        process = subprocess.Popen(
-            [program, "-f", str(folder)], stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder
-        )
+    control = _free_port()
+    process = _start(program, folder, _configuration(folder, ready, microphone, control), _account(ready))
     try:
         reader, writer = await wait_until(lambda: _connect(control), what="baresip's control port")
         phone = Baresip(folder, ready.trunk.dial.partition(";")[0], writer, reader)
@@ -130,10 +120,26 @@ async def baresip(program: str, folder: Path, ready: Ready, microphone: Path) ->
         await asyncio.to_thread(process.wait, 10)
 
 
+def _start(program: str, folder: Path, configuration: str, account: str) -> subprocess.Popen[bytes]:
+    folder.mkdir(parents=True)
+    (folder / "config").write_text(configuration)
+    (folder / "accounts").write_text(account)
+    with (folder / "baresip.log").open("wb") as log:
+        return subprocess.Popen([program, "-f", str(folder)], stdin=subprocess.PIPE, stdout=log, stderr=log, cwd=folder)
+
+
+def _account(ready: Ready) -> str:
+    assert ready.trunk is not None
+    return (
+        f"<sip:{ready.trunk.username}@{ready.sips_address};transport=tls>;auth_user={ready.trunk.username};"
+        f"auth_pass={ready.trunk.password};regint=0;mediaenc=srtp-mand;audio_codecs=pcmu/8000/1;ptime=20\n"
+    )
+
+
 def _configuration(folder: Path, ready: Ready, microphone: Path, control: int) -> str:
     return f"""
 module_path {MODULES}
-sip_listen 127.0.0.1:{_free_port(socket.SOCK_STREAM)}
+sip_listen 127.0.0.1:{_free_port()}
 sip_cafile {ready.ca_file}
 sip_verify_server yes
 net_interface 127.0.0.1
@@ -161,8 +167,8 @@ async def _connect(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWrite
         return None
 
 
-def _free_port(kind: socket.SocketKind) -> int:
-    with socket.socket(socket.AF_INET, kind) as free:
+def _free_port() -> int:
+    with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
         return port

@@ -104,8 +104,8 @@ class Softphone:
         await self.page.get_by_role("radio", name="Available").check()
         await self.stage("available")
 
-    async def stage(self, name: str) -> None:
-        await expect(self.page.locator("#stage")).to_have_attribute("data-stage", name, timeout=15_000)
+    async def stage(self, name: str, seconds: float = 15.0) -> None:
+        await expect(self.page.locator("#stage")).to_have_attribute("data-stage", name, timeout=seconds * 1_000)
 
     async def click(self, name: str, stage: str) -> None:
         """Press a button of the call, and see what it leads to."""

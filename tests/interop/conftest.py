@@ -16,7 +16,7 @@ RelayFactory = Callable[..., Any]
 
 @pytest.fixture
 async def relays(tmp_path: Path) -> AsyncIterator[RelayFactory]:
-    """`await relays(environment=…, config=…)` starts a relay; at the end of the test each must stop cleanly."""
+    """A way to start relays, with settings of the test; at its end each of them must stop cleanly."""
     async with AsyncExitStack() as stack:
         count = iter(range(100))
 

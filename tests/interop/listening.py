@@ -63,6 +63,20 @@ def shares(samples: npt.NDArray[np.int16], hertz: float, rate: int) -> npt.NDArr
     return np.divide(tone, energy, out=np.zeros(len(whole)), where=energy > 0)
 
 
+def tells(samples: npt.NDArray[np.int16], rate: int, own: float, others: tuple[float, ...]) -> npt.NDArray[np.str_]:
+    """What each 100 ms holds: `tone` (its own, and nothing of the others), `silence`, or something `else`.
+
+    A machine that is busy with other things delays packets: what was concealed is something else.
+    """
+    whole = samples[: samples.size // (rate // 10) * (rate // 10)].reshape(-1, rate // 10)
+    silent = np.abs(whole.astype(np.int32)).max(axis=1, initial=0) < AMPLITUDE / 200
+    pure = shares(samples, own, rate) > PRESENT
+    for other in others:
+        pure &= shares(samples, other, rate) < ABSENT
+        assert shares(samples, other, rate).max(initial=0.0) < PRESENT / 2, "the other side is in here"
+    return np.where(silent, "silence", np.where(pure, "tone", "else"))
+
+
 @dataclass(frozen=True, slots=True)
 class Stereo:
     """An exported recording."""

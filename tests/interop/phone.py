@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pylibsrtp
@@ -165,7 +166,7 @@ class Phone:
     wire: Wire = perfect_wire
     events: list[sip.UserAgentEvent] = field(default_factory=list)
 
-    async def __aenter__(self) -> Phone:
+    async def __aenter__(self) -> Self:
         self.media = PhoneMedia(self.sound, self.wire)
         self._agent = UserAgent(
             sip.UserAgentSettings(product="Test phone"), Trunks(()), entropy=os.urandom, rng=random.SystemRandom()

@@ -15,7 +15,7 @@ import tomllib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -89,16 +89,12 @@ class RelayProcess:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    async def start(self) -> RelayProcess:
-        self.ready_file.unlink(missing_ok=True)
-        command = [KOPPEL, "serve", "--data-dir", self.data, "--ready-file", self.ready_file]
-        if self.demo:
-            command.append("--demo")
-        with self.log_file.open("ab") as log:
-            self._process = subprocess.Popen(command, env=self._environment(), stdout=log, stderr=log)
-        await wait_until(lambda: self._has_started(self._process), START_SECONDS, what="the relay's ready file")
+    async def start(self) -> Self:
+        """Returns when its ready file is there."""
+        self._process = process = self._spawn()
+        await wait_until(lambda: self._has_started(process), START_SECONDS, what="the relay's ready file")
         ready = Ready.parse(self.ready_file.read_bytes())
-        assert ready.pid == self._process.pid
+        assert ready.pid == process.pid
         self._ready = ready if self.demo else await self._with_user(ready)
         return self
 
@@ -128,7 +124,7 @@ class RelayProcess:
         self._process.kill()
         self._process.wait()
 
-    async def __aenter__(self) -> RelayProcess:
+    async def __aenter__(self) -> Self:
         return await self.start()
 
     async def __aexit__(self, kind: object, *_: object) -> None:
@@ -140,8 +136,15 @@ class RelayProcess:
             self.kill()
             sys.stderr.write(f"---- log of the relay in {self.folder}\n{self.log()[-20_000:]}\n")
 
-    def _has_started(self, process: subprocess.Popen[bytes] | None) -> bool:
-        assert process is not None
+    def _spawn(self) -> subprocess.Popen[bytes]:
+        self.ready_file.unlink(missing_ok=True)
+        command = [KOPPEL, "serve", "--data-dir", self.data, "--ready-file", self.ready_file]
+        if self.demo:
+            command.append("--demo")
+        with self.log_file.open("ab") as log:
+            return subprocess.Popen(command, env=self._environment(), stdout=log, stderr=log)
+
+    def _has_started(self, process: subprocess.Popen[bytes]) -> bool:
         assert process.poll() is None, f"the relay ended with {process.returncode}:\n{self.log()}"
         return self.ready_file.exists()
 

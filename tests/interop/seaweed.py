@@ -89,17 +89,20 @@ class Seaweed:
     def _wait(self, process: subprocess.Popen[bytes]) -> None:
         trusted = ssl.create_default_context(cafile=self.ca_file)
         deadline = time.monotonic() + START_SECONDS
-        while True:
+        while not _answers(self.endpoint, trusted):
             assert process.poll() is None, (self.folder / "weed.log").read_text()
-            try:
-                urllib.request.urlopen(f"{self.endpoint}/healthz", context=trusted, timeout=2).close()
-                return
-            except urllib.error.HTTPError as error:
-                error.close()
-                return  # it answers
-            except OSError:
-                assert time.monotonic() < deadline, (self.folder / "weed.log").read_text()
-                time.sleep(0.1)
+            assert time.monotonic() < deadline, (self.folder / "weed.log").read_text()
+            time.sleep(0.1)
+
+
+def _answers(endpoint: str, trusted: ssl.SSLContext) -> bool:
+    try:
+        urllib.request.urlopen(f"{endpoint}/healthz", context=trusted, timeout=2).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+    except OSError:
+        return False
+    return True
 
 
 def seaweed(program: str, folder: Path) -> Seaweed:

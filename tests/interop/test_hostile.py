@@ -32,7 +32,7 @@ async def call(relay: RelayProcess) -> AsyncIterator[Call]:
     async with conversation(relay) as there:
         yield there
     for track in (await recorded(relay, there.contact)).values():
-        assert track["concealed"] / track["expected"] < 0.05
+        assert track["concealed"] / track["expected"] < 0.1
     metrics = await relay.metrics()
     assert metrics["koppel_softphone_events_total{errors}"] == 0
 
@@ -215,7 +215,7 @@ async def test_slow_and_broken_connections_hurt_nobody(call):
             await slow.send(bytes([byte]))
         await many.send(b"\r\n\r\n" * 1_000 + b"".join(message("BYE") for _ in range(200)))
         for _ in range(200):
-            assert "481" in (await many.answer()).split("\r\n", 1)[0]
+            assert (await many.answer()).startswith("SIP/2.0 481")
         assert await slow.status(whole[60:]) == 481
     for _ in range(50):
         async with sip(call.relay) as peer:
@@ -232,7 +232,7 @@ BAD_OFFERS = {
     "a key too short": OFFER.replace("d0Rmdmcm", ""),
     "a key that is no base64": OFFER.replace("d0Rmdmcm", "!!!!!!!!"),
     "a suite that nobody knows": OFFER.replace("AES_CM_128_HMAC_SHA1_80", "ROT13"),
-    "no media": OFFER.split("m=")[0],
+    "no media": OFFER.split("m=", maxsplit=1)[0],
     "only video": OFFER.replace("m=audio", "m=video"),
     "no codec that we have": OFFER.replace(" 0\r\n", " 97\r\n").replace("rtpmap:0 PCMU", "rtpmap:97 speex"),
     "a port that is none": OFFER.replace("40000", "99999"),

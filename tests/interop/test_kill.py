@@ -102,9 +102,8 @@ async def check(relay: RelayProcess, killed: Killed) -> None:
         "customer": killed.customer_sent_s - (killed.joined_customer_s if customer is None else customer),
         "agent": killed.agent_sent_s - (killed.joined_agent_s if at_desk is None else at_desk),
     }
-    print(f"killed {killed.after_s:.2f} s after the agent joined: lost {lost}")
     for track, seconds in lost.items():
-        assert -PRECISION_S < seconds < LOSS_BOUND_S, (track, killed, lost)
+        assert -PRECISION_S < seconds < LOSS_BOUND_S, (track, seconds, killed)
 
 
 async def test_a_kill_while_the_call_waits_leaves_no_recording_and_no_damage(relays):

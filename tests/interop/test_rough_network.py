@@ -27,7 +27,7 @@ async def test_loss_reordering_and_duplicates(relay):
     assert wire.lost > 5
     # What came late by 50 ms is lost to a call, or the buffer has learnt to wait for it.
     assert 0.02 < customer["concealed"] / customer["expected"] < 0.2
-    assert tracks["agent"]["concealed"] / tracks["agent"]["expected"] < 0.05
+    assert tracks["agent"]["concealed"] / tracks["agent"]["expected"] < 0.1
 
 
 async def test_a_telephone_that_changes_its_source(relay):
@@ -57,7 +57,7 @@ async def test_packets_under_a_wrong_key(relay):
         media.wire = perfect_wire
         assert await call.dropped("unauthenticated") - before >= 75
     customer = (await recorded(relay, call.contact))["customer"]
-    assert customer["concealed"] / customer["expected"] < 0.05
+    assert customer["concealed"] / customer["expected"] < 0.1
 
 
 async def test_a_flood_of_junk(relay):
@@ -85,7 +85,7 @@ async def test_a_flood_of_junk(relay):
             > before["koppel_softphone_media_total{stun_malformed}"]
         )
     for track in (await recorded(relay, call.contact)).values():
-        assert track["concealed"] / track["expected"] < 0.05
+        assert track["concealed"] / track["expected"] < 0.1
 
 
 JUNK: tuple[Callable[[random.Random], bytes], ...] = (
