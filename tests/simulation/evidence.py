@@ -138,7 +138,7 @@ class Run:
 
     def settling(self, phone: Phone) -> float:
         """How long after somebody begins to listen to a phone it must be understood: Opus swings in."""
-        return self.delay_max + (0.5 if self.encoding(phone) == "opus" else 0.12)
+        return self.delay_max + (0.25 if self.encoding(phone) == "opus" else 0.12)
 
     def undisturbed(self, phone: Phone, times: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """At which times a phone must be understood: it has been speaking for a while, and nothing was wrong lately."""

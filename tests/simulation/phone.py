@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pylibsrtp
 
-from relay.codecs.opus import OpusEncoder
 from relay.media import Address, Encoding, SrtpKey, SrtpSuite
 from tests.simulation import tones
 from tests.simulation.schedule import Schedule
@@ -95,7 +94,7 @@ class Phone:
         self._speaking = 0
         self._impostor: pylibsrtp.Session | None = None
         self._sent: list[bytes] = []
-        self._encoder = OpusEncoder(48000, tones.OPUS_BITRATE, tones.OPUS_COMPLEXITY)
+        self._encoder = tones.wide_encoder()
         self._coded = np.zeros(1275, np.uint8)
         self._new_stream()
         wire.own(address, self)
@@ -112,7 +111,7 @@ class Phone:
         if self.speaking:
             return
         self.spoken.append(Stretch(self._schedule.now))
-        self._encoder = OpusEncoder(48000, tones.OPUS_BITRATE, tones.OPUS_COMPLEXITY)
+        self._encoder = tones.wide_encoder()
         self._speaking += 1
         self._schedule.at(self._due(self._number() + 1), lambda turn=self._speaking: self._beat(turn))
 

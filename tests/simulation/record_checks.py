@@ -144,7 +144,10 @@ def nothing_failed_within(run: Run) -> Iterator[str]:
     kept = run.world.kept
     yield from (f"the plane refused a command: {each.what}" for each in kept.refused_commands)
     faulty = any(act.does in {"store_away", "disk_full"} for act in run.script.acts)
+    cut = {each.talk.contact_id for each in recordings(run).all if each.cut and each.verification is None}
     for event in kept.recorder_events:
+        if isinstance(event, RecordingFailed) and event.contact_id in cut:
+            continue  # a kill in its first write left nothing of it
         if isinstance(event, RecordingFailed) or (isinstance(event, RecordingDegraded) and not faulty):
             yield f"the recorder says: {event.reason}"
 

@@ -204,7 +204,7 @@ class Story:
         talk = self._present(caller)
         if talk is None:
             return
-        if data.startswith(b"SIP/2.0 401"):
+        if data.startswith(b"SIP/2.0 401") and _sequence(data) == talk.sequence:
             self.talks.remove(talk)  # it is no call before it comes with its proof
         elif data.startswith(b"SIP/2.0 200") and _answers_invite(data):
             talk.answered = talk.answered or now

@@ -16,7 +16,8 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from relay.codecs.opus import OpusDecoder
+from relay.codecs import opus
+from relay.codecs.opus import OpusDecoder, OpusEncoder
 from relay.media import Encoding
 
 Sound = npt.NDArray[np.float64]
@@ -32,6 +33,7 @@ CODE: Final = 5000.0
 MUSIC_HZ: Final = 554.375
 """The note that sounds through the whole hold music."""
 RINGBACK_HZ: Final = 425.0
+_SET_APPLICATION, _RESTRICTED_LOWDELAY = 4000, 2051
 OPUS_BITRATE: Final = 64_000
 OPUS_COMPLEXITY: Final = 0
 """Tones are no speech: at less the coder smears them into one another's place."""
@@ -48,6 +50,13 @@ def payloads(hertz: int, encoding: Literal["PCMU", "PCMA"]) -> tuple[bytes, ...]
 def wide_frames(hertz: int) -> tuple[npt.NDArray[np.int16], ...]:
     """The frames of a voice at 48 kHz, one for each code."""
     return tuple(np.rint(_frame(hertz, n, 48000)).astype(np.int16) for n in range(CODES))
+
+
+def wide_encoder() -> OpusEncoder:
+    """A coder as a browser has it, but without the predictor of speech: at a tone that one rings on after each loss."""
+    encoder = OpusEncoder(48000, OPUS_BITRATE, OPUS_COMPLEXITY)
+    opus._set(opus._LIBRARY.opus_encoder_ctl, encoder._pointer, _SET_APPLICATION, _RESTRICTED_LOWDELAY)
+    return encoder
 
 
 def decoded(frames: list[bytes], encoding: Encoding) -> Sound:
