@@ -75,7 +75,10 @@ class Frames:
 
 @dataclass(frozen=True, slots=True)
 class FramesDropped:
-    """The queue to the recorder was full: these ticks of an open gate are lost, and stated as an overflow gap."""
+    """These ticks of an open gate are lost, and stated as an overflow gap.
+
+    The queue to the recorder was full, or the machine let no tick take place.
+    """
 
     contact_id: str
     track_id: str

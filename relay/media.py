@@ -213,7 +213,7 @@ class LegLatched:
 
 @dataclass(frozen=True, slots=True)
 class LegSilent:
-    """Nothing authentic came from a leg for `seconds`; said once until packets come again."""
+    """Nothing authentic came from a leg on a contact for `seconds`; said again each time that as long has passed."""
 
     leg_id: LegId
     seconds: float

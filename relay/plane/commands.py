@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from typing import assert_never
 
@@ -17,6 +18,8 @@ from relay.plane.packets import endpoint_key
 from relay.plane.rtp import CLOCK_RATE_PER_TICK
 from relay.plane.srtp import SrtpContext
 from relay.plane.stages import Stages
+
+_log = logging.getLogger(__name__)
 
 
 class Commands:
@@ -60,8 +63,10 @@ class Commands:
         try:
             yield from self._command(command, tick, now, due)
         except (RelayError, RecorderError) as error:
-            leg_id: LegId | None = getattr(command, "leg_id", None)
-            yield media.CommandRefused(step.contact_id, leg_id, f"{type(command).__name__}: {error}")
+            yield _refused(step, command, str(error))
+        except Exception:  # noqa: BLE001 - it must not keep the rest of the step, a gate that closes, from being done
+            _log.exception("a media command failed: %s", type(command).__name__)
+            yield _refused(step, command, "it failed")
 
     def _command(self, command: MediaCommand, tick: int, now: float, due: float) -> Iterator[MediaEvent]:
         match command:
@@ -109,6 +114,7 @@ class Commands:
         inbound = SrtpContext(command.receive_key, inbound=True) if command.receive_key else None
         outbound = SrtpContext(command.send_key, inbound=False) if command.send_key else None
         is_opus = codec.encoding == "opus"
+        encoder = OpusEncoder(48000, codec.bitrate, codec.complexity, fec=codec.in_band_fec) if is_opus else None
         leg = Leg(
             row=stages.legs.take_row(),
             leg_id=command.leg_id,
@@ -118,7 +124,7 @@ class Commands:
             outbound=outbound,
             events=EventReceiver(),
             opus=OpusStream() if is_opus else None,
-            encoder=OpusEncoder(48000, codec.bitrate, codec.complexity, fec=codec.in_band_fec) if is_opus else None,
+            encoder=encoder,
             opened_at=now,
         )
         stages.legs.add(leg)
@@ -169,3 +175,8 @@ class Commands:
         if leg is None:
             raise LocalError("no such leg is open")
         return leg
+
+
+def _refused(step: media.Step, command: MediaCommand, why: str) -> media.CommandRefused:
+    leg_id: LegId | None = getattr(command, "leg_id", None)
+    return media.CommandRefused(step.contact_id, leg_id, f"{type(command).__name__}: {why}")

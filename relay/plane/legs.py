@@ -48,7 +48,8 @@ class Leg:
     opened_at: float = 0.0
     latch_said: bool = False
     """Whether its first authenticated packet was told."""
-    silence_said: bool = False
+    silence_said: int = 0
+    """How often the present silence was told."""
     last_report: tuple[int, float] = (0, 0.0)
     """Middle NTP of the peer's last sender report, and when it came."""
     round_trip_ms: float | None = None

@@ -7,8 +7,8 @@ which order they run. A tick takes `now` and returns media events; what it captu
 
 Ticks are numbered by the clock: tick `n` is due at `origin + n * 20 ms`. A tick that was missed is neither mixed nor
 sent (its packets would come in a burst, and too late), but its slots are played into the taps, so that the recording
-keeps what came; a pause of more than `catch_up_ticks` leaves a hole that the recorder states as missing. Listeners lose
-the missed sound, and no delay stays behind.
+keeps what came; a pause of more than `catch_up_ticks` leaves a hole that the recorder states as an overflow. Listeners
+lose the missed sound, and no delay stays behind.
 """
 
 from __future__ import annotations
@@ -21,7 +21,17 @@ from dataclasses import asdict
 import numpy as np
 
 from recorder.capture import Captured
-from relay.media import TICK_SECONDS, CommandRefused, LegReport, LegSilent, MediaEvent, Step
+from relay.media import (
+    TICK_SECONDS,
+    CommandRefused,
+    LegReport,
+    LegSilent,
+    MediaEvent,
+    OpenLeg,
+    OpenRecording,
+    OpenTrack,
+    Step,
+)
 from relay.plane.commands import Commands
 from relay.plane.intake import telephone_event
 from relay.plane.legs import OPUS, PCMA, PCMU, Leg
@@ -31,6 +41,7 @@ from relay.plane.stages import PlaneSettings, Stages
 
 _log = logging.getLogger(__name__)
 
+_OPENING = (OpenLeg, OpenRecording, OpenTrack)
 Sink = Callable[[list[Captured]], None]
 
 
@@ -65,8 +76,12 @@ class Plane:
         self._said: set[str] = set()
 
     def apply(self, step: Step) -> None:
-        """Carry out a step at the head of the next tick; beyond `steps_max` waiting ones it is refused."""
-        if len(self._steps) < self.settings.steps_max:
+        """Carry out a step at the head of the next tick; beyond `steps_max` waiting ones, one that opens is refused.
+
+        What only changes, closes or withholds is always taken, and bounded by what was opened before.
+        """
+        opens = any(isinstance(command, _OPENING) for command in step.commands)
+        if not opens or len(self._steps) < self.settings.steps_max:
             self._steps.append(step)
         else:
             self._refused.append(step)
@@ -99,7 +114,7 @@ class Plane:
         self._guard(self._mix, number)
         self._guard(self._report, now)
         self._guard(self._send, number)
-        self.stages.transmission.end_tick(self._rows)
+        self._guard(self.stages.transmission.end_tick, self._rows)
         self._guard(self._capture)
         return self._events
 
@@ -132,6 +147,8 @@ class Plane:
         played = max(first, number - self.settings.catch_up_ticks)
         self.counters["skipped_ticks"] += played - first
         self._receive(now, self.due(first))
+        if played > first:
+            self.stages.taps.miss(first, played - first)
         for _ in range(first, played):
             self._pass_over()
         for tick in range(played, number):
@@ -221,14 +238,14 @@ class Plane:
                 stages.taps.write_sent(encoding, legs, frames, tick)
 
     def _silence(self, row: int, now: float) -> Iterator[MediaEvent]:
-        """Say once that a leg on a contact has gone silent."""
+        """Say that a leg on a contact has gone silent, and again each time that as long has passed."""
         legs = self.stages.legs
         leg = legs.leg(row)
         seconds = now - max(float(legs.heard[row]), float(legs.active_since[row]))
-        silent = bool(legs.active[row]) and seconds >= self.settings.silent_seconds
-        if silent and not leg.silence_said:
+        times = int(seconds / self.settings.silent_seconds) if legs.active[row] else 0
+        if times > leg.silence_said:
             yield LegSilent(leg.leg_id, seconds)
-        leg.silence_said = silent
+        leg.silence_said = times
 
     def _capture(self) -> None:
         captured = self.stages.taps.collect(self.tick_number)

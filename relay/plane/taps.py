@@ -128,6 +128,13 @@ class Taps:
         if rows.size:
             self._captured.extend(self._table.write(FORMS[encoding], rows, frames[places], tick))
 
+    def miss(self, first: int, ticks: int) -> None:
+        """No frame will come for these ticks: whose gate is open loses them, and the recording says so."""
+        for key, tap in self._taps.items():
+            if tap.is_open:
+                self._captured.extend(self._table.flush(tap.row))
+                self._captured.append(capture.FramesDropped(*key, first, ticks))
+
     def collect(self, tick: int) -> list[capture.Captured]:
         """What became true since the last collection."""
         self._captured.extend(self._table.collect(tick))

@@ -11,6 +11,7 @@ import pytest
 
 from recorder.capture import (
     Frames,
+    FramesDropped,
     GateChanged,
     LogEntry,
     RecordingClosed,
@@ -659,16 +660,15 @@ def test_levels_every_200_ms() -> None:
     assert a.hears(1000.0) < 10
 
 
-def test_silence_is_said_once_until_packets_come_again() -> None:
+def test_silence_is_said_each_time_that_as_long_has_passed() -> None:
     world = World(PlaneSettings(legs_max=16, tracks_max=16, silent_seconds=2.0))
     a, _, _ = three(world)
     world.run(50)
     world.run(300, lambda phone, _tick: phone is not a and world.send(phone))
-    assert [event.leg_id for event in world.of(media.LegSilent)] == ["a"]
-    assert 2.0 <= world.of(media.LegSilent)[0].seconds < 3.0
+    assert [(event.leg_id, int(event.seconds)) for event in world.of(media.LegSilent)] == [("a", 2), ("a", 4)]
     world.run(100)
-    world.run(300, lambda phone, _tick: phone is not a and world.send(phone))
-    assert [event.leg_id for event in world.of(media.LegSilent)] == ["a", "a"]
+    world.run(150, lambda phone, _tick: phone is not a and world.send(phone))
+    assert [int(event.seconds) for event in world.of(media.LegSilent)] == [2, 4, 2]
 
 
 def test_refused_commands_say_why_and_the_plane_goes_on() -> None:
@@ -759,12 +759,78 @@ def test_a_defect_in_the_work_on_one_leg_ends_that_leg_alone(caplog: pytest.LogC
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_too_many_steps_are_refused_and_the_rest_waits_its_turn() -> None:
+def test_too_many_steps_that_open_are_refused_and_the_rest_waits_its_turn() -> None:
     world = World(PlaneSettings(legs_max=4, tracks_max=4, steps_max=5, steps_per_tick_max=2))
     for number in range(7):
-        world.apply(contact_id=f"k{number}")
+        world.apply(media.OpenRecording(f"k{number}"), contact_id=f"k{number}")
     world.run(3)
     assert [(event.contact_id, event.tick) for event in world.of(media.StepApplied)] == [
         ("k0", 0), ("k1", 0), ("k2", 1), ("k3", 1), ("k4", 2),
     ]  # fmt: skip
     assert [event.contact_id for event in world.of(CommandRefused)] == ["k5", "k6"]
+
+
+def test_what_closes_or_withholds_is_taken_however_many_steps_wait() -> None:
+    world = World(PlaneSettings(legs_max=4, tracks_max=4, steps_max=2, steps_per_tick_max=1))
+    phone = Phone("a", 1, 400.0)
+    world.phones.append(phone)
+    world.apply(phone.open(), media.OpenRecording("k"), _track(phone), contact_id="k")
+    world.run(10)
+    for _ in range(5):
+        world.apply(media.SetCrosspoints(ConferenceId("other"), ()))
+    world.apply(media.SetGate("k", "t", "G2"), contact_id="k")
+    world.apply(media.CloseRecording("k"), media.CloseLeg(phone.leg_id), contact_id="k")
+    world.run(10)
+    assert world.of(CommandRefused) == []
+    assert [gate.rule for gate in world.captured if isinstance(gate, GateChanged)] == ["G2"]
+    assert len(world.plane.stages.taps) == len(world.plane.stages.legs) == 0
+
+
+def test_a_command_that_fails_does_not_keep_a_gate_of_its_step_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    phone = Phone("a", 1, 400.0)
+    world.phones.append(phone)
+    world.apply(phone.open(), media.OpenRecording("k"), _track(phone), contact_id="k")
+    world.run(10)
+
+    def broken(_command: SetCrosspoints) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(world.plane.stages.conferences, "set", broken)
+    world.apply(SetCrosspoints(ConferenceId("k"), ()), media.SetGate("k", "t", "G2"), contact_id="k")
+    world.run(10)
+    assert [gate.tick for gate in world.captured if isinstance(gate, GateChanged)] == [10]
+    assert sum(frames.ticks for frames in world.frames("t")) == 10
+    assert [(event.contact_id, event.leg_id) for event in world.of(CommandRefused)] == [("k", None)]
+
+
+def test_a_stall_is_stated_for_open_gates_and_withheld_for_closed_ones() -> None:
+    world = World()
+    a, b = Phone("a", 1, 400.0), Phone("b", 2, 700.0)
+    world.phones += [a, b]
+    world.apply(
+        a.open(), b.open(), media.OpenRecording("k"), _track(a), _track(b, track_id="u", rule="G8"), contact_id="k"
+    )
+    world.run(30)
+    world.now += 2.0
+    world.run(30)
+    assert [value for value in world.captured if isinstance(value, FramesDropped)] == [FramesDropped("k", "t", 30, 75)]
+    accounted = {tick for f in world.frames("t") for tick in range(f.first_tick, f.first_tick + f.ticks)}
+    assert not accounted & set(range(30, 105))
+    assert accounted | set(range(30, 105)) == set(range(max(accounted) + 1))
+
+
+def _track(phone: Phone, *, track_id: str = "t", rule: str | None = None) -> media.OpenTrack:
+    return media.OpenTrack("k", track_id, phone.leg_id, track_id, "other", rule)
+
+
+def test_a_leg_that_cannot_be_opened_costs_no_row() -> None:
+    world = World(PlaneSettings(legs_max=1, tracks_max=1))
+    phone = Phone("a", 1, 400.0)
+    opened = dataclasses.replace(phone.open(), codec=Codec("opus", 111, complexity=99))
+    world.apply(opened)
+    world.run(1)
+    assert [event.leg_id for event in world.of(CommandRefused)] == [phone.leg_id]
+    world.apply(phone.open())
+    world.run(1)
+    assert len(world.plane.stages.legs) == 1
