@@ -222,6 +222,7 @@ class _Calls:
             provision.exchange(settings),
             _trunk_calls(settings, agent, media.sockets),
             entropy=os.urandom,
+            is_plane_behind=lambda: media.plane.steps_waiting > settings.media.steps_max // 2,
         )
         control = Control(exchange, submit=media.plane.apply, keeping=keeping, ice_servers=_ice_servers(settings))
         media.inbox.deliver = control.media_events

@@ -28,6 +28,7 @@ from signaling.queues import Queues
 from signaling.softphone import messages as m
 
 CUSTOMER = "customer"
+_TIMERS_SPARE = 64
 
 
 @dataclass(slots=True)
@@ -104,6 +105,9 @@ class Contacts:
         """Give back (owner, name) when due; the same again replaces it."""
         self._due[owner, name] = at
         heapq.heappush(self._timers, (at, owner, name))
+        if len(self._timers) > 2 * len(self._due) + _TIMERS_SPARE:  # most were stopped: a waiting limit lasts an hour
+            self._timers = [(due, *timer) for timer, due in self._due.items()]
+            heapq.heapify(self._timers)
 
     def stop_timer(self, owner: str, name: str) -> None:
         """Forget a timer."""

@@ -18,7 +18,17 @@ import structlog
 from relay import errors
 from relay.calls.effects import CloseMedia, ContactFinished, ContactLogged, ExchangeEffect, Notify, Submit
 from relay.calls.exchange import Exchange
-from relay.media import Address, ControlDatagram, LegId, MediaEvent, MoveLeg, OpenLeg, Step
+from relay.media import (
+    Address,
+    CommandRefused,
+    ControlDatagram,
+    LegClosed,
+    LegId,
+    MediaEvent,
+    MoveLeg,
+    OpenLeg,
+    Step,
+)
 from relay.webrtc.softphone_leg import ReadyLeg, SoftphoneTransports
 from signaling.sip.events import UserAgentEvent
 from signaling.softphone import messages as m
@@ -26,6 +36,8 @@ from signaling.softphone.session import SoftphoneSession
 
 _log = structlog.get_logger()
 _Arguments = TypeVarTuple("_Arguments")
+_SAID_ONCE = (LegClosed, CommandRefused)
+"""Events on which the end of a contact hangs; no more than steps that the control loop has submitted, and legs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +91,9 @@ class MediaInbox:
     def put(self, events: list[MediaEvent]) -> None:
         """From the tick's thread, once a tick; never blocks."""
         if len(self._events) + len(events) > self._events_max:
-            self.dropped += len(events)
-            return
+            kept: list[MediaEvent] = [event for event in events if isinstance(event, _SAID_ONCE)]
+            self.dropped += len(events) - len(kept)
+            events = kept
         self._events.extend(events)
         with contextlib.suppress(RuntimeError):  # the loop is closed: the relay is at its very end
             self._loop.call_soon_threadsafe(self._take)

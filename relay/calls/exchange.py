@@ -28,13 +28,23 @@ from signaling.sip import events as sip
 from signaling.softphone import messages as m
 
 _RECONNECT = "reconnect"
+_TAKEN_OFF_HOLD_SECONDS = 5.0
+"""How long a peer that held us may take until it is heard again."""
+_ADDING_ACTIONS = frozenset({"accept", "hold", "mute"})
+"""What an agent must not ask of a plane that is behind; what undoes them is bounded by them."""
 
 
 class Exchange:
     """See the module. `now` is monotonic seconds everywhere."""
 
     def __init__(
-        self, identity: Identity, settings: ExchangeSettings, calls: TrunkCalls, *, entropy: Callable[[int], bytes]
+        self,
+        identity: Identity,
+        settings: ExchangeSettings,
+        calls: TrunkCalls,
+        *,
+        entropy: Callable[[int], bytes],
+        is_plane_behind: Callable[[], bool] = lambda: False,
     ) -> None:
         self.settings = settings
         self.calls = calls
@@ -46,6 +56,7 @@ class Exchange:
         self.draining = False
         self._identity = identity
         self._entropy = entropy
+        self._is_plane_behind = is_plane_behind
         self._by_name = {queue.name: queue for queue in settings.queues}
         self._effects: list[ExchangeEffect] = []
         self.contacts = Contacts(calls, self.desks, self.agents, self.queues, self._effects)
@@ -123,7 +134,8 @@ class Exchange:
         try:
             if queue is None:
                 raise RemoteError("this trunk has no queue", sip_status=404)
-            if self.draining or len(self.contacts) >= self.settings.contacts_max:
+            full = len(self.contacts) >= self.settings.contacts_max
+            if self.draining or full or self._is_plane_behind():
                 raise RemoteError("no more calls now", sip_status=503)
             self.calls.admit(event, contact_id, CUSTOMER)
         except RemoteError as error:
@@ -202,11 +214,17 @@ class Exchange:
             raise m.RequestError(m.ErrorCode.NOT_LOGGED_IN, "log in first")
         return desk
 
+    def _require_plane(self) -> None:
+        if self._is_plane_behind():
+            raise m.RequestError(m.ErrorCode.UNAVAILABLE, "the relay is too busy just now", retry_after=1.0)
+
     def _contact_request(self, desk: Desk, action: m.ContactAction, contact_id: str, now: float) -> None:
         entry = self.contacts.all.get(contact_id)
         agent = self.agents.get(desk.user)
         if entry is None or agent is None or agent.contact_id != contact_id:
             raise m.RequestError(m.ErrorCode.NOT_FOUND, "you have no such contact")
+        if action in _ADDING_ACTIONS:
+            self._require_plane()
         ringing = entry.contact.state.stage is Stage.OFFERING
         for event in _asked(action, entry.agents[desk.user], desk.user, now, ringing=ringing):
             self.contacts.refusal = None
@@ -236,8 +254,8 @@ class Exchange:
     def leg_connecting(self, session_id: str) -> LegId:
         """A softphone wants a media connection; returns the id of the leg that it is for."""
         desk = self._desk(session_id)
-        if desk.connecting is not None:
-            self._effects.append(CloseMedia(desk.connecting))
+        self._require_plane()
+        self._give_up_connecting(desk)
         desk.connecting = LegId(f"softphone/{desk.user}/{self._entropy(6).hex()}")
         self.desks.tell(desk.user, m.MediaStateChanged("connecting"))
         return desk.connecting
@@ -273,8 +291,14 @@ class Exchange:
     def media_closed(self, session_id: str, now: float) -> None:
         """A softphone asked to end its media connection."""
         desk = self._desk(session_id)
+        self._give_up_connecting(desk)
         self._detach(desk, now)
         self.desks.tell(desk.user, m.MediaStateChanged("closed"))
+
+    def _give_up_connecting(self, desk: Desk) -> None:
+        if desk.connecting is not None:
+            self._effects.append(CloseMedia(desk.connecting))
+            desk.connecting = None
 
     def _detach(self, desk: Desk, now: float) -> None:
         leg_id = self.desks.detach(desk)
@@ -289,8 +313,7 @@ class Exchange:
         desk = self.desks.user(user)
         if desk is None or desk.session_id is not None:
             return
-        if desk.connecting is not None:
-            self._effects.append(CloseMedia(desk.connecting))
+        self._give_up_connecting(desk)
         self._detach(desk, now)
         self.contacts.agent(a.LoggedOut(now, user))
         self.desks.close(desk)
@@ -307,20 +330,37 @@ class Exchange:
             case media.TelephoneEvent():
                 self.counts["telephone events"] += 1
             case media.LegSilent(leg_id=leg_id):
-                self._leg_dead(leg_id, now)
-            case media.CommandRefused(leg_id=leg_id):
+                self._leg_silent(leg_id, now)
+            case media.LegClosed(leg_id=leg_id):
+                self._leg_gone(leg_id, now)  # one that we closed is nobody's any more
+            case media.CommandRefused():
                 self.counts["media commands refused"] += 1
-                if leg_id is not None:
-                    self._leg_dead(leg_id, now)
+                self._refused(event, now)
             case _:
                 pass
 
-    def _leg_dead(self, leg_id: LegId, now: float) -> None:
+    def _leg_silent(self, leg_id: LegId, now: float) -> None:
         """A trunk's leg is dead; a softphone's is watched by ICE consent (RFC 7675), and silent off a contact."""
         call = self.calls.on_leg(leg_id)
         # A peer that has put us on hold said that it would send nothing.
-        if call is not None and call.negotiated.media.receives:
+        if call is not None and now - call.receives_since >= _TAKEN_OFF_HOLD_SECONDS:
+            self._leg_gone(leg_id, now)
+
+    def _leg_gone(self, leg_id: LegId, now: float) -> None:
+        """The plane has no such leg, or nothing comes from it: whom it carried is gone."""
+        call = self.calls.on_leg(leg_id)
+        if call is not None:
             self.contacts.feed(call.contact_id, e.ParticipantLeft(now, call.participant_id, "media_lost"))
+            self.contacts.run(now)
+        else:
+            self.leg_lost(leg_id, "the media plane has ended it", now)
+
+    def _refused(self, refused: media.CommandRefused, now: float) -> None:
+        """What is heard and recorded is not what the log of a contact says: the contact ends."""
+        if refused.leg_id is not None:
+            self._leg_gone(refused.leg_id, now)
+        elif refused.contact_id is not None:
+            self.contacts.feed(refused.contact_id, e.ParticipantLeft(now, CUSTOMER, "failed"))
             self.contacts.run(now)
 
     def _submit(self, command: MediaCommand) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -65,6 +66,8 @@ class TrunkCall:
     negotiated: negotiation.Negotiated
     leg_id: LegId | None = None
     answered: bool = False
+    receives_since: float = math.inf
+    """Since when the peer is to send; infinity while it is not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,7 @@ class TrunkCalls:
     def answer(self, call: TrunkCall, now: float) -> media.OpenLeg:
         """Answer the caller; the leg that is returned must be opened at once."""
         call.answered = True
+        call.receives_since = now if call.negotiated.media.receives else math.inf
         call.leg_id = media.LegId(f"trunk/{call.call}")
         self._by_leg[call.leg_id] = call
         self.control.answer(call.call, call.negotiated.answer.encode(), now)
@@ -164,6 +168,8 @@ class TrunkCalls:
             self.control.refuse_offer(call.call, 488, now)
             return None
         call.negotiated = again
+        if before.receives != after.receives:
+            call.receives_since = now if after.receives else math.inf
         self.control.accept_offer(call.call, again.answer.encode(), now)
         if call.leg_id is None or after.remote is None or after.remote == before.remote:
             return None

@@ -67,7 +67,14 @@ class ExchangeWorld:
             queue_of_trunk={"carrier": "main"},
         )
         calls = TrunkCalls(self.control, ((HOST, PORT),), {}, {}, self.random.randbytes)
-        self.exchange = Exchange(IDENTITY, settings, calls, entropy=self.random.randbytes)
+        self.plane_is_behind = False
+        self.exchange = Exchange(
+            IDENTITY,
+            settings,
+            calls,
+            entropy=self.random.randbytes,
+            is_plane_behind=lambda: self.plane_is_behind,
+        )
         self.now = 0.0
         self.effects: list[ExchangeEffect] = []
 
@@ -83,6 +90,10 @@ class ExchangeWorld:
 
     def sip(self, event: sip.UserAgentEvent) -> None:
         self.exchange.sip_event(event, self.now)
+        self.effects += self.exchange.effects()
+
+    def plane(self, event: media.MediaEvent) -> None:
+        self.exchange.media_event(event, self.now)
         self.effects += self.exchange.effects()
 
     def agent(self, user: str = "alice") -> str:

@@ -3,6 +3,7 @@
 import pytest
 
 from relay import media
+from relay.calls.effects import CloseMedia
 from signaling.sip import events as sip
 from signaling.softphone import messages as m
 from tests.relay.exchange_world import ExchangeWorld
@@ -201,14 +202,89 @@ def test_draining_refuses_new_calls_and_lets_old_ones_end() -> None:
     assert not world.exchange.contacts.all
 
 
-def test_a_silent_trunk_leg_ends_the_call_unless_its_peer_holds_us() -> None:
+def test_a_silent_trunk_leg_ends_the_call_unless_its_peer_holds_us_or_has_just_stopped_to() -> None:
     world, call, _ = connected()
     leg_id = world.exchange.calls.find(call).leg_id
     held = world.exchange.calls.find(call).negotiated.remote.encode().replace(b"a=sendrecv", b"a=inactive")
     world.sip(sip.SessionOffered(call, sip.SessionDescription.parse(held)))
     assert b"a=inactive" in world.control.answers[call]
-    world.exchange.media_event(media.LegSilent(leg_id, 30.0), world.now)
-    assert ("BYE", call) not in world.control.asked
+    world.pass_time(30.0)
+    world.plane(media.LegSilent(leg_id, 30.0))
+    world.pass_time(29.9)
     world.sip(sip.SessionOffered(call, sip.SessionDescription.parse(held.replace(b"a=inactive", b"a=sendrecv"))))
-    world.exchange.media_event(media.LegSilent(leg_id, 30.0), world.now)
+    world.pass_time(0.1)
+    world.plane(media.LegSilent(leg_id, 60.0))
+    assert ("BYE", call) not in world.control.asked
+    world.pass_time(30.0)
+    world.plane(media.LegSilent(leg_id, 90.0))
     assert ("BYE", call) in world.control.asked
+
+
+def test_a_trunk_leg_that_the_plane_has_ended_ends_its_call() -> None:
+    world, call, session = connected()
+    leg_id = world.exchange.calls.find(call).leg_id
+    world.plane(media.LegClosed(leg_id, media.LegStatistics()))
+    assert world.control.asked[-1] == ("BYE", call)
+    assert m.ContactEnded(world.contact_id, "failed") in world.told(session)
+    asked = len(world.control.asked)
+    world.plane(media.LegClosed(leg_id, media.LegStatistics()))
+    assert len(world.control.asked) == asked
+
+
+@pytest.mark.parametrize("refused", [True, False], ids=["refused", "ended"])
+def test_an_agent_whose_leg_the_plane_does_not_have_is_given_no_contact(refused: bool) -> None:
+    world = ExchangeWorld()
+    session = world.agent()
+    leg_id = world.exchange.desks.session(session).leg_id
+    gone = media.CommandRefused(None, leg_id, "no row") if refused else media.LegClosed(leg_id, media.LegStatistics())
+    world.plane(gone)
+    assert not world.exchange.agents.get("alice").available
+    assert world.told(session)[-1].state == "closed"
+    world.call()
+    assert not any(isinstance(told, m.ContactRinging) for told in world.told(session))
+    world.ready(session)
+    assert any(isinstance(told, m.ContactRinging) for told in world.told(session))
+
+
+def test_a_contact_whose_step_was_refused_ends_and_closes_what_it_opened() -> None:
+    world, call, session = connected()
+    world.act(session, "hold")
+    world.plane(media.CommandRefused(world.contact_id, None, "too many steps wait for the plane"))
+    assert world.control.asked[-1] == ("BYE", call)
+    assert [type(command).__name__ for command in world.steps()[-1].commands] == [
+        "SetCrosspoints", "CloseTrack", "CloseTrack", "CloseRecording", "CloseLeg",
+    ]  # fmt: skip
+    world.plane(media.CommandRefused(world.contact_id, None, "again"))
+    assert world.exchange.agents.get("alice").state == "after_contact_work"
+
+
+def test_a_plane_that_is_behind_is_asked_for_nothing_more() -> None:
+    world, call, session = connected()
+    world.plane_is_behind = True
+    refused = world.call("call-2")
+    assert world.control.asked[-1] == ("503", refused)
+    for action in ("hold", "mute"):
+        with pytest.raises(m.RequestError) as busy:
+            world.act(session, action)
+        assert busy.value.code == m.ErrorCode.UNAVAILABLE
+    with pytest.raises(m.RequestError):
+        world.ready(session)
+    world.act(session, "hang_up")
+    assert ("BYE", call) in world.control.asked
+
+
+def test_a_media_connection_that_is_ended_while_it_comes_up_does_not_come_up() -> None:
+    world = ExchangeWorld()
+    world.exchange.log_in("alice", "agent", "s", world.now)
+    leg_id = world.exchange.leg_connecting("s")
+    world.exchange.media_closed("s", world.now)
+    assert CloseMedia(leg_id) in world.exchange.effects()
+    assert world.exchange.desks.connecting(leg_id) is None
+
+
+def test_timers_that_were_stopped_are_forgotten() -> None:
+    world = ExchangeWorld()
+    for number in range(500):
+        call = world.call(f"call-{number}")
+        world.sip(sip.CallEnded(call, "peer"))
+    assert len(world.exchange.contacts._timers) <= 65
