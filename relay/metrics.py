@@ -30,6 +30,7 @@ from signaling.softphone.socket import SoftphoneSocket
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 """Of what `Metrics.exposition` gives."""
 
+_STANDSTILL_SECONDS = 2.0
 _NOT_DROPS = {"received", "legs", "conferences", "tracks", "steps_waiting", "missed_ticks", "skipped_ticks"}
 """What the plane counts beside drops."""
 
@@ -69,6 +70,7 @@ class Metrics(Collector):
         """Whether the relay does its work: ticks pass, recordings reach the disk, records the database."""
         recording = self._parts.recorder.statistics()
         problems = {
+            "the media plane stands still": self._parts.ticker.standstill_seconds > _STANDSTILL_SECONDS,
             "the recorder cannot write its journal": recording.stage_failing,
             "writes to the database were lost": self._parts.keeper.lost > 0,
             "events of the plane were lost": self._parts.inbox.dropped > 0,

@@ -100,6 +100,7 @@ class Ticker:
         self._long = Histogram()
         self._missed_before = 0
         self._failures = 0
+        self._ended = clock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -124,6 +125,11 @@ class Ticker:
             self._late.spread(), self._long.spread(), self._plane.counters["missed_ticks"] - self._missed_before
         )
 
+    @property
+    def standstill_seconds(self) -> float:
+        """How long ago the last tick ended; from any thread."""
+        return self._clock() - self._ended
+
     def reset(self) -> None:
         """Forget what was measured so far (a warm-up)."""
         self._late.reset()
@@ -137,7 +143,7 @@ class Ticker:
             now = self._clock()
             self._late.add(now - due)
             self._notify_guarded(self._plane.tick(now))
-            ended = self._clock()
+            self._ended = ended = self._clock()
             self._long.add(ended - now)
             # What is due next counts from the first tick: no error adds up. A tick that ended after the next one was
             # due is followed at once, and the plane counts by its clock what was missed.

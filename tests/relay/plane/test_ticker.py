@@ -134,3 +134,12 @@ def test_a_real_thread_ticks_and_ends() -> None:
     stopped_at = here.plane.tick_number
     assert not any(thread.name == "tick" for thread in threading.enumerate())
     assert here.plane.tick_number == stopped_at
+
+
+def test_how_long_the_plane_has_stood_still() -> None:
+    clock = Clock(world(), 3)
+    assert clock.ticker.standstill_seconds == 0.0
+    clock.now += 5.0
+    assert clock.ticker.standstill_seconds == pytest.approx(5.0)
+    clock.ticker.run()
+    assert clock.ticker.standstill_seconds < 0.03
