@@ -61,7 +61,9 @@ class Ready:
     def write(self, file: Path) -> None:
         """Write it whole or not at all, 0600; raises OSError."""
         partial = file.with_name(f".{file.name}.{self.pid}")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        partial.unlink(missing_ok=True)
+        # Exclusive: in a folder that others may write to, the file could be theirs.
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(self.encode())
         partial.replace(file)

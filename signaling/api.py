@@ -12,7 +12,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import uvicorn
@@ -57,7 +57,7 @@ class DemoAgent:
     """The agent whose token `/api/demo` gives to browsers on this machine; only under the demo switch."""
 
     user: str
-    token: str
+    token: str = field(repr=False)
 
 
 def create_app(
