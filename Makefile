@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check coverage format clean python
+.PHONY: help run test check simulate coverage format clean python
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -25,6 +25,9 @@ check: $(VENV)/.developing ## Style, types and layers alone
 	@echo "style" && $(BIN)/ruff check && $(BIN)/ruff format --check
 	@echo "types" && $(BIN)/mypy && PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright
 	@echo "layers" && $(BIN)/lint-imports --no-cache
+
+simulate: $(VENV)/.developing ## Whole calls with faults in virtual time: SEEDS=200 of them, judged by what everybody heard
+	@$(BIN)/python -m tests.simulation.run --seeds $(or $(SEEDS),200)
 
 coverage: $(VENV)/.developing ## Which lines no test reaches
 	@$(BIN)/python -m pytest --quiet --cov --cov-report=term-missing:skip-covered $(PYTEST)
