@@ -96,6 +96,7 @@ class Phone:
         self._sent: list[bytes] = []
         self._encoder = tones.wide_encoder()
         self._coded = np.zeros(1275, np.uint8)
+        self._first = True
         self._new_stream()
         wire.own(address, self)
 
@@ -113,7 +114,8 @@ class Phone:
         self.spoken.append(Stretch(self._schedule.now))
         self._encoder = tones.wide_encoder()
         self._speaking += 1
-        self._schedule.at(self._due(self._number() + 1), lambda turn=self._speaking: self._beat(turn))
+        turn = self._speaking
+        self._schedule.at(self._due(self._number() + 1), lambda: self._beat(turn))
 
     def fall_silent(self) -> None:
         if self.speaking:

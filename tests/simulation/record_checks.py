@@ -33,10 +33,10 @@ def contact_records_tell_the_story(run: Run) -> Iterator[str]:
         if talk.contact_id not in kept.logged:
             yield f"{talk.caller}'s call left no log"
     for contact_id, logged in kept.logged.items():
-        talk = contacts.get(contact_id)
-        if talk is None:
+        if contact_id not in contacts:
             yield f"contact {contact_id} is of no call"
             continue
+        talk = contacts[contact_id]
         log: list[ContactEvent] = [each.event for each in logged]
         finished = kept.finished.get(contact_id)
         if finished is not None and list(finished.log) != log:

@@ -146,9 +146,11 @@ class Recordings:
         return tracks
 
     def _captured(self, track: Track) -> None:
+        talk = track.talk
         for life, value in self.run.world.kept.captured:
-            mine = isinstance(value, Frames) and (life, value.contact_id) == (track.talk.life, track.talk.contact_id)
-            if mine and value.track_id == track.track_id:
+            if not isinstance(value, Frames):
+                continue
+            if (life, value.contact_id, value.track_id) == (talk.life, talk.contact_id, track.track_id):
                 size = len(value.payload) // value.ticks
                 for n in range(value.ticks):
                     tick = value.first_tick + n

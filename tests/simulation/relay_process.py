@@ -6,6 +6,7 @@ recorder's worker. A kill drops the object; what it had not made durable is gone
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import ipaddress
 import random
@@ -191,7 +192,7 @@ class RelayProcess:
         self._guarded(self.scribe.step)
         delivered, self._delivered = self._delivered, []
         for contact_id in delivered:
-            self._guarded(lambda contact_id=contact_id: self.scribe.delivered(contact_id))
+            self._guarded(functools.partial(self.scribe.delivered, contact_id))
         interval = self.settings.commit_interval_s
         self._schedule.after(interval * self._rng.uniform(0.9, 1.1), self._commit)
 

@@ -124,7 +124,8 @@ def loss(rng: random.Random) -> Script:
     times = _rising(rng, 5.0, 1.2, 2)
     return _one_call(
         rng,
-        *(act(at, does, "alice") for at, does in zip(times, ("hold", "resume"), strict=True)),
+        act(times[0], "hold", "alice"),
+        act(times[1], "resume", "alice"),
         act(times[-1] + 2.0, "hang_up", _either(rng)),
         media=media,
         signalling=lossy,
@@ -247,7 +248,7 @@ def crowd(rng: random.Random) -> Script:
 def anything(rng: random.Random) -> Script:
     """Several people and many faults, as they come."""
     script = crowd(rng)
-    people = [each.name for each in (*script.callers, *script.agents)]
+    people = [*(each.name for each in script.callers), *(each.name for each in script.agents)]
     acts = list(script.acts)
     for _ in range(rng.randint(3, 10)):
         at, who = rng.uniform(1.0, script.seconds - 3.5), rng.choice(people)

@@ -21,16 +21,16 @@ class Schedule:
     def __init__(self, start: float) -> None:
         self.now = start
         self.done = 0
-        self._queue: list[tuple[float, int, Callable[[], None]]] = []
+        self._queue: list[tuple[float, int, Callable[[], object]]] = []
         self._count = 0
         self._armed: dict[Timed, float | None] = {}
 
-    def at(self, time: float, do: Callable[[], None]) -> None:
+    def at(self, time: float, do: Callable[[], object]) -> None:
         """Do this at a time, or at once if that is past."""
         heapq.heappush(self._queue, (max(time, self.now), self._count, do))
         self._count += 1
 
-    def after(self, seconds: float, do: Callable[[], None]) -> None:
+    def after(self, seconds: float, do: Callable[[], object]) -> None:
         self.at(self.now + seconds, do)
 
     def arm(self, timed: Timed, fire: Callable[[], None]) -> None:

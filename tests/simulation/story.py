@@ -138,8 +138,8 @@ class Talk:
         """Everything in which somebody was connected."""
         assert self.over is not None, "every call ends before it is judged"
         moments = {self.acked or self.over, self.over}
-        for each in (*self.holds, *self.mutes, *self.presences):
-            moments |= {each.first, each.end or self.over}
+        for stretches in (self.holds, self.mutes, self.presences):
+            moments |= {at for each in stretches for at in (each.first, each.end or self.over)}
         ordered = sorted(at for at in moments if at <= self.over)
         made = (self._segment(first, end) for first, end in pairwise(ordered))
         return [each for each in made if each.caller or each.agent]

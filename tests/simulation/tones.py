@@ -92,7 +92,8 @@ def bin_of(hertz: int) -> int:
 def codes(spectrum: Sound) -> npt.NDArray[np.intp]:
     """The loudest code tone of each frame."""
     first = bin_of(CODES_HZ[0])
-    return np.argmax(spectrum[:, first : first + CODES], axis=1)
+    loudest: npt.NDArray[np.intp] = np.argmax(spectrum[:, first : first + CODES], axis=1)
+    return loudest
 
 
 def _frame(hertz: int, number: int, rate: int) -> Sound:

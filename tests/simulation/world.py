@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import random
 from typing import Any
@@ -62,7 +63,7 @@ class World:
     def run(self) -> None:
         self.start_relay()
         for each in self.script.acts:
-            self.schedule.at(START + each.at, lambda each=each: self._perform(each))
+            self.schedule.at(START + each.at, functools.partial(self._perform, each))
         self.schedule.run(START + self.script.seconds)
         for agent in self.agents.values():
             agent.close_page()
@@ -163,7 +164,7 @@ class World:
         elif each.who in self.agents:
             agent = self.agents[each.who]
             if each.does in {"accept", "reject", "hold", "resume", "mute", "unmute", "complete", "hang_up"}:
-                agent.ask(each.does)  # type: ignore[arg-type]  # the set says which
+                agent.ask(each.does)
             else:
                 self._do_to(agent, agent.phone, each, values)
         else:
@@ -187,7 +188,7 @@ class World:
         path = self.wire.paths[phone.name]
         for pipe in (path.up, path.down):
             pipe.link.change(**changes)
-            self.schedule.after(seconds, lambda link=pipe.link: setattr(link, "conditions", self.script.media))
+            self.schedule.after(seconds, functools.partial(setattr, pipe.link, "conditions", self.script.media))
         phone.disturb(seconds + 1.0)
 
     def _stall(self, seconds: float) -> None:
