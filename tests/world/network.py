@@ -133,6 +133,8 @@ class Network:
         self._seed = seed
         self._conditions = conditions or Conditions()
         self._links: dict[tuple[str, str], Link[Datagram]] = {}
+        self._armed: dict[int, float] = {}
+        """By link, when it is looked at next."""
         self._sockets: dict[Address, Socket] = {}
         self._next_port = 40_000
         self.unreachable = 0
@@ -165,12 +167,16 @@ class Network:
         self._arm(link)
 
     def _arm(self, link: Link[Datagram]) -> None:
-        """One timer for each datagram would do too; a timer that finds nothing does no harm."""
-        arrival = link.next_arrival()
-        if arrival is not None:
-            self._loop.call_at(arrival, self._arrive, link)
+        """One timer a link: a timer for each datagram that set the next one in its turn would soon be thousands."""
+        arrival, armed = link.next_arrival(), self._armed.get(id(link))
+        if arrival is not None and (armed is None or arrival < armed):
+            self._armed[id(link)] = arrival
+            self._loop.call_at(arrival, self._arrive, link, arrival)
 
-    def _arrive(self, link: Link[Datagram]) -> None:
+    def _arrive(self, link: Link[Datagram], arrival: float) -> None:
+        if self._armed.get(id(link)) != arrival:
+            return  # something overtook what this was for
+        del self._armed[id(link)]
         for datagram in link.deliver(self._loop.time()):
             socket = self._sockets.get(datagram.destination)
             if socket is None:

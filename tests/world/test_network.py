@@ -104,3 +104,25 @@ def test_endpoints_talk_over_links() -> None:
         (0.5, b"one", ("10.0.0.2", 40_000)),
         (0.5, b"two", ("10.0.0.2", 40_000)),
     ]
+
+
+def test_a_busy_link_keeps_one_timer() -> None:
+    """With a timer a datagram, each setting the next, this took minutes."""
+
+    async def scenario() -> tuple[int, int]:
+        loop = asyncio.get_running_loop()
+        bad = Conditions(delay_s=0.5, jitter_s=0.2, reorder=0.1)
+        network = Network(loop, seed=3, conditions=bad)
+        _, listener = network.open(Listener, ("10.0.0.1", 5000))
+        peer, _ = network.open(Listener, ("10.0.0.2", 0))
+        most = 0
+        for _ in range(2000):
+            peer.sendto(b"x", ("10.0.0.1", 5000))
+            await asyncio.sleep(0.02)
+            most = max(most, len(loop._scheduled))  # type: ignore[attr-defined]  # BaseEventLoop's heap of timers
+        await asyncio.sleep(1)
+        return len(listener.heard), most
+
+    heard, most = run(scenario())
+    assert heard == 2000
+    assert most < 20
