@@ -27,9 +27,11 @@ from relay.media import (
     LegReport,
     LegSilent,
     MediaEvent,
+    MoveLeg,
     OpenLeg,
     OpenRecording,
     OpenTrack,
+    RekeyLeg,
     Step,
 )
 from relay.plane.commands import Commands
@@ -41,7 +43,7 @@ from relay.plane.stages import PlaneSettings, Stages
 
 _log = logging.getLogger(__name__)
 
-_OPENING = (OpenLeg, OpenRecording, OpenTrack)
+_ADDING = (OpenLeg, MoveLeg, RekeyLeg, OpenRecording, OpenTrack)
 Sink = Callable[[list[Captured]], None]
 
 
@@ -76,12 +78,12 @@ class Plane:
         self._said: set[str] = set()
 
     def apply(self, step: Step) -> None:
-        """Carry out a step at the head of the next tick; beyond `steps_max` waiting ones, one that opens is refused.
+        """Carry out a step at the head of the next tick; beyond `steps_max` waiting ones, one that adds is refused.
 
-        What only changes, closes or withholds is always taken, and bounded by what was opened before.
+        What only closes, withholds or changes who hears whom is always taken: it is bounded by what was opened before.
         """
-        opens = any(isinstance(command, _OPENING) for command in step.commands)
-        if not opens or len(self._steps) < self.settings.steps_max:
+        adds = any(isinstance(command, _ADDING) for command in step.commands)
+        if not adds or len(self._steps) < self.settings.steps_max:
             self._steps.append(step)
         else:
             self._refused.append(step)
@@ -164,7 +166,8 @@ class Plane:
         while self._refused:
             step = self._refused.popleft()
             self.counters["steps_refused"] += 1
-            self._events.append(CommandRefused(step.contact_id, None, "too many steps wait for the plane"))
+            leg_id = next((command.leg_id for command in step.commands if isinstance(command, OpenLeg)), None)
+            self._events.append(CommandRefused(step.contact_id, leg_id, "too many steps wait for the plane"))
         if not self._steps:
             return
         for _ in range(min(len(self._steps), self.settings.steps_per_tick_max)):

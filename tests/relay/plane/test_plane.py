@@ -770,6 +770,18 @@ def test_too_many_steps_that_open_are_refused_and_the_rest_waits_its_turn() -> N
     assert [event.contact_id for event in world.of(CommandRefused)] == ["k5", "k6"]
 
 
+def test_a_leg_that_found_too_many_steps_is_named() -> None:
+    world = World(PlaneSettings(legs_max=4, tracks_max=4, steps_max=2, steps_per_tick_max=1))
+    one, other = Phone("a", 1, 400.0), Phone("b", 2, 700.0)
+    world.apply(one.open())
+    world.apply()
+    world.apply(other.open())
+    world.apply(media.MoveLeg(one.leg_id, ("127.0.0.1", 9)))
+    world.run(1)
+    assert [event.leg_id for event in world.of(CommandRefused)] == [other.leg_id, None]
+    assert list(world.plane.stages.legs.by_id) == [one.leg_id]
+
+
 def test_what_closes_or_withholds_is_taken_however_many_steps_wait() -> None:
     world = World(PlaneSettings(legs_max=4, tracks_max=4, steps_max=2, steps_per_tick_max=1))
     phone = Phone("a", 1, 400.0)
