@@ -289,8 +289,13 @@ class Agents:
 
     def _admitted(self, event: LoggedIn) -> Agent:
         if len(self._agents) >= self.settings.agents_max:
-            offline = (user for user, agent in self._agents.items() if not agent.signalling and not agent.contact_id)
-            forgotten = next(offline, None)
+            # One whose media is live may come back to it, and would not know that it had to set it up again.
+            gone = (
+                user
+                for user, agent in self._agents.items()
+                if not (agent.signalling or agent.media or agent.contact_id)
+            )
+            forgotten = next(gone, None)
             if forgotten is None:
                 raise Exhausted("too many agents are logged in")
             del self._agents[forgotten]

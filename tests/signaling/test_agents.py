@@ -230,6 +230,18 @@ def test_the_number_of_agents_is_limited_and_those_who_left_make_room():
     assert [agent.user for agent in agents.all] == ["anna", "cleo"]
 
 
+def test_an_agent_whose_media_is_live_is_not_forgotten_while_its_page_is_away():
+    agents = Agents(AgentsSettings(agents_max=1))
+    agents.handle(logged_in(user="anna"))
+    agents.handle(MediaReady(0.0, "anna"))
+    agents.handle(ConnectionLost(1.0, "anna"))
+    with pytest.raises(Exhausted):
+        agents.handle(logged_in(user="ben"))
+    agents.handle(MediaLost(2.0, "anna"))
+    agents.handle(logged_in(user="ben"))
+    assert [agent.user for agent in agents.all] == ["ben"]
+
+
 ANY_EVENT = st.one_of(
     st.sampled_from(
         [logged_in(), media(), ConnectionLost(0.0, "anna"), MediaLost(0.0, "anna"), LoggedOut(0.0, "anna")]
