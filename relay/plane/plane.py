@@ -40,6 +40,7 @@ from relay.plane.legs import OPUS, PCMA, PCMU, Leg
 from relay.plane.packets import MediaSockets, Rows
 from relay.plane.playout import Played
 from relay.plane.stages import PlaneSettings, Stages
+from relay.plane.taps import SENT
 
 _log = logging.getLogger(__name__)
 
@@ -151,6 +152,8 @@ class Plane:
         self._receive(now, self.due(first))
         if played > first:
             self.stages.taps.miss(first, played - first)
+        if number > played and self.stages.taps.sent:
+            self.stages.taps.miss(played, number - played, SENT)
         for _ in range(first, played):
             self._pass_over()
         for tick in range(played, number):
@@ -237,8 +240,7 @@ class Plane:
         stages = self.stages
         stages.transmission.send()
         if stages.taps.sent:
-            for encoding, legs, frames in stages.transmission.sent():
-                stages.taps.write_sent(encoding, legs, frames, tick)
+            stages.taps.write_sent(stages.transmission, tick)
 
     def _silence(self, row: int, now: float) -> Iterator[MediaEvent]:
         """Say that a leg on a contact has gone silent, and again each time that as long has passed."""

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final, Literal
 
 import numpy as np
 
-from mixer.frame import Samples
 from recorder import capture
 from recorder.tap import TapForm, TapRow, TapTable
 from relay import media
 from relay.errors import LocalError
 from relay.plane.legs import OPUS, PCMA, PCMU, Leg
-from relay.plane.packets import Bytes, Rows
+from relay.plane.packets import Rows
 from relay.plane.playout import Played
+from relay.plane.transmission import Transmission
 
 FORMS: Final = {PCMU: TapForm("pcmu", 8000), PCMA: TapForm("pcma", 8000), OPUS: TapForm("s16", 48000)}
 """By encoding: G.711 is kept as it came, Opus as it was decoded."""
 
-Frames = Bytes | Samples
-_Direction = Literal["from_leg", "to_leg"]
+Direction = Literal["from_leg", "to_leg"]
+SENT: Final[frozenset[Direction]] = frozenset({"to_leg"})
+BOTH: Final[frozenset[Direction]] = frozenset({"from_leg", "to_leg"})
 _Track = tuple[str, str]
 
 
@@ -29,7 +32,7 @@ class _Tap:
     row: TapRow
     leg: int
     encoding: int
-    direction: _Direction
+    direction: Direction
     is_open: bool
 
 
@@ -44,7 +47,8 @@ class Taps:
         self._captured: list[capture.Captured] = []
         self._recordings: set[str] = set()
         self._taps: dict[_Track, _Tap] = {}
-        self._plans: dict[tuple[_Direction, int], tuple[Rows, Rows, Rows]] = {}
+        self._plans: dict[int, tuple[Rows, Rows, Rows]] = {}
+        self._sent_plan: dict[int, tuple[Rows, Rows]] | None = None
 
     def __len__(self) -> int:
         return len(self._taps)
@@ -70,7 +74,7 @@ class Taps:
         row = self._table.open(*key, form)
         self._taps[key] = _Tap(row, leg.row, encoding, command.direction, is_open=command.rule is None)
         self.sent += command.direction == "to_leg"
-        self._plans.clear()
+        self._changed()
         self._captured.append(
             capture.TrackOpened(
                 *key, command.participant_id, command.role, form.codec, form.rate, tick, command.rule, command.reason
@@ -82,7 +86,7 @@ class Taps:
         tap = self._tap(command.contact_id, command.track_id)
         self._captured.extend(self._table.flush(tap.row))
         tap.is_open = command.rule is None
-        self._plans.clear()
+        self._changed()
         self._captured.append(
             capture.GateChanged(command.contact_id, command.track_id, tick, command.rule, command.reason)
         )
@@ -92,7 +96,7 @@ class Taps:
         tap = self._tap(contact_id, track_id)
         del self._taps[contact_id, track_id]
         self.sent -= tap.direction == "to_leg"
-        self._plans.clear()
+        self._changed()
         self._captured.extend(self._table.close(tap.row))
         self._captured.append(capture.TrackClosed(contact_id, track_id, tick))
 
@@ -116,22 +120,22 @@ class Taps:
 
     def write(self, encoding: int, played: Played, tick: int) -> None:
         """Keep what legs of an encoding said, of those whose gate is open."""
-        places, rows = self._plan("from_leg", encoding, played.legs)
+        places, rows = self._plan(encoding, played.legs)
         if not rows.size:
             return
         frames, concealed, lost = played.frames[places], played.concealed[places], played.lost[places]
         self._captured.extend(self._table.write(FORMS[encoding], rows, frames, tick, concealed, lost))
 
-    def write_sent(self, encoding: int, legs: Rows, frames: Frames, tick: int) -> None:
-        """Keep what legs of an encoding were sent, of those with an open track of it."""
-        places, rows = self._plan("to_leg", encoding, legs)
-        if rows.size:
-            self._captured.extend(self._table.write(FORMS[encoding], rows, frames[places], tick))
+    def write_sent(self, transmission: Transmission, tick: int) -> None:
+        """Keep what was sent to legs with an open track of it; nothing was is kept as lost."""
+        for encoding, (legs, rows) in self._plan_sent().items():
+            frames, lost = transmission.sent(encoding, legs)
+            self._captured.extend(self._table.write(FORMS[encoding], rows, frames, tick, None, lost))
 
-    def miss(self, first: int, ticks: int) -> None:
+    def miss(self, first: int, ticks: int, directions: frozenset[Direction] = BOTH) -> None:
         """No frame will come for these ticks: whose gate is open loses them, and the recording says so."""
         for key, tap in self._taps.items():
-            if tap.is_open:
+            if tap.is_open and tap.direction in directions:
                 self._captured.extend(self._table.flush(tap.row))
                 self._captured.append(capture.FramesDropped(*key, first, ticks))
 
@@ -147,16 +151,29 @@ class Taps:
             raise LocalError("no such track is open")
         return tap
 
-    def _plan(self, direction: _Direction, encoding: int, legs: Rows) -> tuple[Rows, Rows]:
-        """Where in `legs` those with an open tap are, and its rows; made anew when either changes."""
-        known = self._plans.get((direction, encoding))
+    def _plan(self, encoding: int, legs: Rows) -> tuple[Rows, Rows]:
+        """Where in `legs` the open taps are, and their rows; made anew when either changes."""
+        known = self._plans.get(encoding)
         if known is None or known[0] is not legs:
-            places = {leg: place for place, leg in enumerate(legs.tolist())}
-            taps = [
-                (places[tap.leg], tap.row.index)
-                for tap in self._taps.values()
-                if tap.is_open and (tap.direction, tap.encoding) == (direction, encoding) and tap.leg in places
-            ]
-            found = np.array(taps, np.intp).reshape(-1, 2)
-            known = self._plans[direction, encoding] = legs, found[:, 0], found[:, 1]
+            taps = [tap for tap in self._open("from_leg") if tap.encoding == encoding]
+            tapped = np.array([tap.leg for tap in taps], np.intp)
+            rows = np.array([tap.row.index for tap in taps], np.intp)
+            known = self._plans[encoding] = legs, np.searchsorted(legs, tapped), rows
         return known[1], known[2]
+
+    def _plan_sent(self) -> dict[int, tuple[Rows, Rows]]:
+        """By encoding: the legs with an open track of what goes to them, and its rows."""
+        if self._sent_plan is None:
+            taps = sorted(self._open("to_leg"), key=lambda tap: tap.encoding)
+            self._sent_plan = {
+                encoding: (np.array([tap.leg for tap in of], np.intp), np.array([tap.row.index for tap in of], np.intp))
+                for encoding, of in ((encoding, list(of)) for encoding, of in groupby(taps, lambda tap: tap.encoding))
+            }
+        return self._sent_plan
+
+    def _open(self, direction: Direction) -> Iterator[_Tap]:
+        return (tap for tap in self._taps.values() if tap.is_open and tap.direction == direction)
+
+    def _changed(self) -> None:
+        self._plans.clear()
+        self._sent_plan = None

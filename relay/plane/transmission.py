@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixer.frame import Rate, Samples
 from mixer.mix import Mixer
@@ -43,6 +43,8 @@ class _Order:
     """The listeners that the mixer named when this was made."""
     legs: Rows
     groups: tuple[_Group, ...]
+    places: Rows
+    """By leg, its row of the table; -1: not sent to."""
     encrypted: list[int]
     handles: list[Any]
 
@@ -64,7 +66,7 @@ class Transmission:
         self._codes = np.zeros((legs.legs_max, SLOT_BYTES), np.uint8)
         self._payloads = self._table.data[:, HEADER_BYTES:]
         self._stale = True
-        self._order = _Order((), np.zeros(0, np.intp), (), [], [])
+        self._order = _Order((), np.zeros(0, np.intp), (), np.full(legs.legs_max, -1, np.intp), [], [])
         self._reports: list[tuple[bytes, int]] = []
 
     def reorder(self) -> None:
@@ -94,13 +96,11 @@ class Transmission:
         if count:
             self.rejected += self._sockets.send(self._table, count)
 
-    def sent(self) -> Iterator[tuple[int, Rows, Bytes | Samples]]:
-        """What the last `send` said, as recordings keep it: encoding, legs, and a frame of each."""
-        for group in self._order.groups:
-            if group.encoding == OPUS:
-                yield group.encoding, group.legs, self._mixer.out[48000][group.legs]
-            else:
-                yield group.encoding, group.legs, self._codes[group.first : group.end]
+    def sent(self, encoding: int, legs: Rows) -> tuple[Bytes | Samples, NDArray[np.bool_]]:
+        """What the last `send` said to legs of an encoding, as recordings keep it, and to which it said nothing."""
+        places = self._order.places[legs]
+        frames = self._mixer.out[48000][legs] if encoding == OPUS else self._codes[places]
+        return frames, places < 0
 
     def end_tick(self, rows: Rows) -> None:
         """Timestamps go on for every open leg, whether it was sent to or not (RFC 3550 §5.1: a pause is no stop)."""
@@ -130,8 +130,10 @@ class Transmission:
         groups = tuple(_Group(int(encodings[first]), first, end, legs[first:end]) for first, end in pairwise(bounds))
         handles = [table.send_handles[leg] for leg in legs.tolist()]
         encrypted = [row for row, handle in enumerate(handles) if handle is not None]
-        table.sending[~np.isin(np.arange(table.legs_max), legs)] = False
-        return _Order(heard, legs, groups, encrypted, [handles[row] for row in encrypted])
+        places = np.full(table.legs_max, -1, np.intp)
+        places[legs] = np.arange(legs.size)
+        table.sending[places < 0] = False
+        return _Order(heard, legs, groups, places, encrypted, [handles[row] for row in encrypted])
 
     def _encode(self, group: _Group) -> None:
         rows = slice(group.first, group.end)

@@ -418,6 +418,30 @@ def test_what_went_to_a_leg_is_a_track_where_asked() -> None:
     assert c.hears(b.hertz) > PRESENT
 
 
+def test_a_track_of_what_went_to_a_leg_says_when_nothing_did() -> None:
+    world = World()
+    a, b, c = three(world)
+    track = media.OpenTrack("k", "to", a.leg_id, "p", "agent", direction="to_leg")
+    world.apply(media.OpenRecording("k"), track, contact_id="k")
+    world.run(50)
+    world.apply(SetCrosspoints(ConferenceId("c"), ()))
+    world.run(11)  # the first of these fades out
+    world.conference(a, b, c)
+    world.run(50)
+    for step in range(6):
+        for phone in world.phones:
+            world.send(phone, delay=step * TICK)
+    world.tick(world.now + 5 * TICK)
+    world.apply(media.CloseLeg(a.leg_id))
+    world.run(1)
+    kept = [each for each in world.captured if isinstance(each, Frames | FramesDropped)]
+    assert [each.first_tick for each in kept[1:]] == [each.first_tick + each.ticks for each in kept[:-1]]
+    assert [(each.first_tick, each.ticks) for each in kept if isinstance(each, FramesDropped)] == [(111, 5)]
+    lost = [each.first_tick + n for each in kept if isinstance(each, Frames) for r in each.lost for n in range(*r)]
+    assert lost == list(range(51, 61))
+    assert len(a.heard) == 102
+
+
 def test_a_long_stall_leaves_a_hole_and_no_delay() -> None:
     world = World()
     a, b, _ = three(world)
