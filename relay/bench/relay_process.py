@@ -10,11 +10,13 @@ import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
+from recorder.capture import Captured
 from relay import interfaces, media, provision
 from relay.bench import machine
 from relay.bench.processes import tell
+from relay.bench.recording import BenchRecorder
 from relay.bench.work import SSRC_OF_RELAY, Work
 from relay.calls.control import MediaInbox
 from relay.calls.switchboard import Switchboard
@@ -22,14 +24,13 @@ from relay.config import Settings
 from relay.demo.processes import commands
 from relay.errors import RelayError
 from relay.media import Address, CommandRefused, LegLatched, MediaEvent, OpenLeg, Step
-from relay.plane.plane import Plane
+from relay.plane.plane import Plane, Sink
 from relay.plane.sockets import UdpSockets
 from relay.plane.ticker import Spread, Ticker
 from signaling.contact import commands as contact
 from signaling.contact.participant import ParticipantState, Role
 from signaling.contact.record import WallAnchor
 
-DELIVER_SECONDS_MAX: Final = 120.0
 _ROLES: Final[tuple[Role, ...]] = ("customer", "agent")
 
 
@@ -47,9 +48,11 @@ class _Begin:
 class BenchRelay:
     """The parts of a relay that carry media, composed as `relay.server` does it, and their figures."""
 
-    def __init__(self, work: Work, settings: Settings, sockets: UdpSockets, plane: Plane, ticker: Ticker) -> None:
+    def __init__(
+        self, work: Work, sockets: UdpSockets, plane: Plane, ticker: Ticker, recorder: BenchRecorder | None
+    ) -> None:
         self._work = work
-        self._settings = settings
+        self._recorder = recorder
         self._sockets = sockets
         self._plane = plane
         self._ticker = ticker
@@ -83,10 +86,19 @@ class BenchRelay:
         ]
         for state, leg in zip(states, members, strict=True):
             self._switchboard.bind(contact_id, state.participant_id, self._work.leg_id(leg))
+        opening = tuple(self._leg(leg, addresses[leg], local) for leg in members)
         asked: list[contact.ContactCommand] = [contact.SetParties(tuple(states), None)]
-        return self._switchboard.step(
-            contact_id, asked, (), before=tuple(self._leg(leg, addresses[leg], local) for leg in members)
+        if self._recorder is None:
+            return self._switchboard.step(contact_id, asked, (), before=opening)
+        sides: list[Literal["agent", "other"]] = [_side(state) for state in states]
+        asked += [contact.OpenRecording()]
+        asked += [contact.OpenTrack(f"p{place}", side, None, "") for place, side in enumerate(sides)]
+        # The product records what comes from legs, and can tell the rest; the heavier load has both.
+        sent = tuple(
+            media.OpenTrack(contact_id, f"to-{leg}", self._work.leg_id(leg), f"to-{leg}", side, direction="to_leg")
+            for leg, side in zip(members, sides, strict=True)
         )
+        return self._switchboard.step(contact_id, asked, (), before=opening, after=sent)
 
     def _leg(self, leg: int, address: Address, local: Address) -> OpenLeg:
         return OpenLeg(
@@ -127,17 +139,25 @@ class BenchRelay:
 
     async def close(self) -> dict[str, Any]:
         """Close all legs; what was recorded is counted once it is delivered."""
+        asked = [contact.CloseRecording()] if self._recorder is not None else []
         for number, members in enumerate(self._work.conferences):
             closing = tuple(media.CloseLeg(self._work.leg_id(leg)) for leg in members)
-            self._plane.apply(self._switchboard.step(f"bench-{number}", (), (), after=closing))
+            self._plane.apply(self._switchboard.step(f"bench-{number}", asked, (), after=closing))
         await asyncio.to_thread(self._ticker.stop)
-        return {"recorded_tracks": 0}
+        if self._recorder is None:
+            return {"recorded_tracks": 0, "recording_problems": []}
+        tracks = await self._recorder.finish(self._work.seconds)
+        return {"recorded_tracks": tracks, "recording_problems": self._recorder.problems[:5]}
 
     def _core_seconds(self) -> float:
         return machine.core_seconds(self._work.relay_core)
 
     def _concealed(self) -> int:
         return int(self._plane.stages.legs.concealed.sum())
+
+
+def _side(state: ParticipantState) -> Literal["agent", "other"]:
+    return "agent" if state.role == "agent" else "other"
 
 
 def _spread(spread: Spread) -> dict[str, float]:
@@ -160,24 +180,31 @@ async def _start(work: Work, folder: Path, stack: AsyncExitStack) -> BenchRelay:
     anchor = WallAnchor(time.monotonic(), time.time())
     sockets = UdpSockets(provision.media_sockets(settings, interfaces.addresses()))
     stack.callback(sockets.close)
-    plane = Plane(provision.plane(settings), sockets, lambda _: None, entropy=os.urandom, wall=anchor.at)
+    recorder = BenchRecorder(settings, folder) if work.record else None
+    if recorder is not None:
+        recorder.start()
+    sink: Sink = recorder.offer if recorder is not None else _nobody
+    plane = Plane(provision.plane(settings), sockets, sink, entropy=os.urandom, wall=anchor.at)
     inbox = MediaInbox(asyncio.get_running_loop(), settings.media.events_max)
     ticker = Ticker(plane, inbox.put)
-    relay = BenchRelay(work, settings, sockets, plane, ticker)
+    relay = BenchRelay(work, sockets, plane, ticker, recorder)
     inbox.deliver = relay.events
     ticker.start()
     stack.push_async_callback(asyncio.to_thread, ticker.stop)
     return relay
 
 
+def _nobody(_: list[Captured]) -> None:
+    """Without recordings the plane captures nothing."""
+
+
 def _settings(work: Work, folder: Path) -> Settings:
     """The product's, but for room where the benchmark wants more legs than they allow."""
     settings = Settings(data_dir=folder)
-    return settings.model_copy(
-        update={
-            "media": settings.media.model_copy(update={"legs_max": max(settings.media.legs_max, work.legs)}),
-        }
-    )
+    plane = settings.media.model_copy(update={"legs_max": max(settings.media.legs_max, work.legs)})
+    contacts_max = max(settings.limits.contacts_max, len(work.conferences))
+    limits = settings.limits.model_copy(update={"contacts_max": contacts_max})
+    return settings.model_copy(update={"media": plane, "limits": limits})
 
 
 async def main() -> None:

@@ -112,7 +112,7 @@ def _measured(work: Work, progress: Progress) -> tuple[Result, Result]:
 def _problems(work: Work, relay: Result, load: Result) -> list[str]:
     """What whoever reads the figures must know."""
     found = [f"the plane refused: {what}" for what in relay["refusals"]]
-    found += relay["notices"]
+    found += relay["notices"] + relay["recording_problems"]
     if load["load_late_ms"]["p99"] > 5:
         found.append(f"the load itself was up to {load['load_late_ms']['p99']} ms late: its core has other work, too")
     if load["dropped"]:

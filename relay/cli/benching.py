@@ -26,6 +26,7 @@ def bench(
     pairs: Annotated[bool, typer.Option("--pairs", help="Calls of two legs.")] = False,
     codec: Annotated[Literal["pcmu", "pcma", "opus"], typer.Option("--codec", help="What all legs speak.")] = "pcmu",
     srtp: Annotated[bool, typer.Option("--srtp/--no-srtp", help="Encrypt, as AES_CM_128_HMAC_SHA1_80.")] = True,
+    record: Annotated[bool, typer.Option("--record", help="Record both directions of every leg, sealed.")] = False,
     seconds: Annotated[float, typer.Option("--seconds", help="How long is measured, after a warm-up of 2 s.")] = 10.0,
     json: Json = False,
 ) -> None:
@@ -39,7 +40,7 @@ def bench(
     from relay.bench.run import new_work, run  # noqa: PLC0415 - see relay.cli.application
 
     work = new_work(
-        legs=legs, conference=conference or 2, codec=codec, srtp=srtp, record=False, busy=False, seconds=seconds
+        legs=legs, conference=conference or 2, codec=codec, srtp=srtp, record=record, busy=False, seconds=seconds
     )
     result = run(work, _progress)
     if json:
