@@ -6,44 +6,56 @@ import os
 import secrets
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 from relay.bench import machine
 from relay.bench.processes import BenchProcess
-from relay.bench.work import BenchCodec, Work
+from relay.bench.search import find_max, shortcomings
+from relay.bench.work import LEGS_MAX, BenchCodec, Work
+from relay.errors import OperatorError
 
 Progress = Callable[[str], None]
 Result = dict[str, Any]
 
-
-def new_work(
-    *,
-    legs: int,
-    conference: int,
-    codec: BenchCodec,
-    srtp: bool,
-    record: bool,
-    busy: bool,
-    seconds: float,
-) -> Work:
-    """A run with fresh keys, on the first and the last core that this process may use."""
-    cores = sorted(os.sched_getaffinity(0))
-    return Work(
-        legs=legs,
-        conference=conference,
-        codec=codec,
-        srtp=srtp,
-        record=record,
-        busy=busy,
-        seconds=seconds,
-        seed=secrets.token_hex(16),
-        relay_core=cores[0],
-        load_core=cores[-1],
-    )
+_CORES: Final = tuple(sorted(os.sched_getaffinity(0)))
+"""Those that this program may use, before it moves itself to one of them."""
 
 
-def run(work: Work, progress: Progress) -> Result:
-    """Run it; the result has the fields of `koppel bench --json`."""
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What is asked for, but for the number of legs."""
+
+    conference: int
+    codec: BenchCodec = "pcmu"
+    srtp: bool = True
+    record: bool = False
+    busy: bool = False
+    seconds: float = 10.0
+
+    def work(self, legs: int) -> Work:
+        """With fresh keys, on the first and the last core that this process may use."""
+        return Work(**asdict(self), legs=legs, seed=secrets.token_hex(16), relay_core=_CORES[0], load_core=_CORES[-1])
+
+    def run(self, legs: int, progress: Progress) -> Result:
+        """One run; the result has the fields of `koppel bench --json`."""
+        return _run(self.work(legs), progress)
+
+    def find_max(self, legs: int, progress: Progress) -> Result:
+        """The run with the largest number of legs that went well, and which were tried."""
+
+        def measure(legs: int) -> Result:
+            result = self.run(legs, progress)
+            progress(f"{legs} legs: {', '.join(shortcomings(result)) or 'good'}")
+            return result
+
+        found = find_max(legs, self.conference, measure, LEGS_MAX)
+        if found.best is None:
+            raise OperatorError(f"not even {found.tried[-1]['legs']} legs go well: {', '.join(found.tried[-1]['why'])}")
+        return {**found.best, "max_legs": found.best["legs"], "tried": found.tried}
+
+
+def _run(work: Work, progress: Progress) -> Result:
     if work.relay_core == work.load_core:
         progress("only one core: relay and load share it, and the figures are those of both together")
     # The relay gets its core to itself: whoever else works for the benchmark does so on the other one.

@@ -18,7 +18,7 @@ def register(application: typer.Typer) -> None:
     application.command(epilog="Example: koppel bench --conference 3 --legs 300 --codec pcmu --srtp --json")(bench)
 
 
-def bench(
+def bench(  # noqa: PLR0913, PLR0917 - the options of the contract
     legs: Annotated[int, typer.Option("--legs", help="Media legs.", show_default=False)],
     conference: Annotated[
         int | None, typer.Option("--conference", metavar="N", help="Mix conferences of N legs.", show_default=False)
@@ -27,6 +27,9 @@ def bench(
     codec: Annotated[Literal["pcmu", "pcma", "opus"], typer.Option("--codec", help="What all legs speak.")] = "pcmu",
     srtp: Annotated[bool, typer.Option("--srtp/--no-srtp", help="Encrypt, as AES_CM_128_HMAC_SHA1_80.")] = True,
     record: Annotated[bool, typer.Option("--record", help="Record both directions of every leg, sealed.")] = False,
+    find_max: Annotated[
+        bool, typer.Option("--find-max", help="Begin with --legs and find the largest number that goes well.")
+    ] = False,
     seconds: Annotated[float, typer.Option("--seconds", help="How long is measured, after a warm-up of 2 s.")] = 10.0,
     json: Json = False,
 ) -> None:
@@ -37,12 +40,10 @@ def bench(
     """
     if (conference is None) == (not pairs):
         raise OperatorError("say either --conference N or --pairs")
-    from relay.bench.run import new_work, run  # noqa: PLC0415 - see relay.cli.application
+    from relay.bench.run import Bench  # noqa: PLC0415 - see relay.cli.application
 
-    work = new_work(
-        legs=legs, conference=conference or 2, codec=codec, srtp=srtp, record=record, busy=False, seconds=seconds
-    )
-    result = run(work, _progress)
+    work = Bench(conference=conference or 2, codec=codec, srtp=srtp, record=record, busy=False, seconds=seconds)
+    result = work.find_max(legs, _progress) if find_max else work.run(legs, _progress)
     if json:
         print_json(result)
     else:
