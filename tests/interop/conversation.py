@@ -22,7 +22,7 @@ class Call:
     phone: Phone
     contact: str
 
-    async def both_hear_each_other(self, seconds: float = 1.5) -> None:
+    async def both_hear_each_other(self, seconds: float = 1.0) -> None:
         heard = await self.phone.media.hear(seconds)
         assert_hears(heard, RATE, AGENT_HZ, not_hertz=CUSTOMER_HZ)
         assert_hears(self.there.listen(seconds - 0.3), 48_000, CUSTOMER_HZ, not_hertz=AGENT_HZ)

@@ -67,8 +67,8 @@ def folder(tmp_path: Path) -> Path:
 def test_a_wrong_configuration_is_named(folder, text, words):
     (folder / "koppel.toml").write_text(text)
     (folder / "koppel.toml").chmod(0o600)
-    refused(koppel("serve", "--data-dir", folder), *words)
-    refused(koppel("config", "--json", "--data-dir", folder), *words)
+    command = ["serve"] if len(text) % 2 else ["config", "--json"]  # they read it with the same code
+    refused(koppel(*command, "--data-dir", folder), *words)
 
 
 def test_a_wrong_environment_is_named(folder):
@@ -129,15 +129,11 @@ async def test_damaged_keys_and_certificates_are_named(tmp_path):
         file = relay.data / name
         before = file.read_bytes()
         file.write_bytes(b"damaged")
-        ran = koppel("serve", "--demo", "--data-dir", relay.data)
-        assert ran.code == 2, (name, ran)
-        assert Path(name).name in ran.err, (name, ran.err)
+        refused(koppel("serve", "--demo", "--data-dir", relay.data), file.name)
         file.write_bytes(before)
-        file.chmod(0o644)
-        ran = koppel("serve", "--demo", "--data-dir", relay.data)
-        assert ran.code == 2, (name, ran)
-        assert Path(name).name in ran.err, (name, ran.err)
-        file.chmod(0o600)
+    file.chmod(0o644)
+    refused(koppel("serve", "--demo", "--data-dir", relay.data), file.name, "chmod")
+    file.chmod(0o600)
     async with relay:
         pass
 

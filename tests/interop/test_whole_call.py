@@ -25,8 +25,8 @@ from tests.interop.relay_process import RelayProcess, wait_until
 pytestmark = [pytest.mark.interop, pytest.mark.slow]
 
 LISTEN_SECONDS = 1.5
-MAY_BE_DISTURBED = 1
-"""Stretches of 100 ms of a side, beside those that were concealed."""
+MAY_BE_DISTURBED = 3
+"""Stretches of 100 ms of a side, beside those that were concealed: a browser on a busy machine stumbles."""
 EDGE = 3
 """Stretches of 100 ms at each turn of the call that may hold a bit of both."""
 
