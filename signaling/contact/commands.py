@@ -1,7 +1,7 @@
 """What a contact asks of the world: legs, offers to agents, crosspoints, gates, timers, its end.
 
-`relay.calls.exchange` carries them out. A contact never learns how: it sees the outcome as an event. The media commands of
-one event (`OpenRecording`, `SetParties`, `OpenTrack`, `SetGate`, `CloseTrack`, `CloseRecording`) come first, in that
+`relay.calls.exchange` carries them out. A contact never learns how: it sees the outcome as an event. The media commands
+of one event (`OpenRecording`, `SetParties`, `OpenTrack`, `SetGate`, `CloseTrack`, `CloseRecording`) come first, in that
 order, and take effect in one tick.
 
 Every `OfferToAgent` is followed by exactly one `WithdrawOffer` (the agent had not accepted) or `ReleaseAgent` (it had).
