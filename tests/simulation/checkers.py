@@ -30,6 +30,10 @@ CHECKERS: tuple[Checker, ...] = (
 )
 
 
+KILL_COST = "kill_cost_ms_max"
+"""What kills cost a track at worst."""
+
+
 def check(world: World) -> dict[str, list[str]]:
     """What is wrong with a finished run, by checker; empty: nothing."""
     run = Run(world)
@@ -40,13 +44,16 @@ def check(world: World) -> dict[str, list[str]]:
 def counted(world: World) -> dict[str, int]:
     """How much there was to judge: a run in which nothing happened proves nothing."""
     run = Run(world)
+    recorded = recording_checks.recordings(run).all
+    tracks = [(each, track) for each in recorded for track in each.tracks.values()]
     return {
         "calls": len(world.story.talks),
         "conversations": sum(talk.joined is not None for talk in world.story.talks),
         "packets_heard": sum(len(phone.overheard) for phone in world.phones.values()),
-        "ticks_recorded": sum(
-            len(track.stored) for each in recording_checks.recordings(run).all for track in each.tracks.values()
-        ),
+        "ticks_recorded": sum(len(track.stored) for _, track in tracks),
         "kills": len(world.story.kills),
         "requests": world.story.requests,
+        KILL_COST: max(
+            (20 * len(track.open_ticks - track.stored.keys()) for each, track in tracks if each.cut), default=0
+        ),
     }

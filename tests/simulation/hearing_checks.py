@@ -87,11 +87,17 @@ def nobody_hears_whom_he_must_not(run: Run) -> Iterator[str]:
 def _allowed(run: Run, listener: str, life: int, spectra: Spectra, speaker: str) -> Bools:
     """In which frames a voice may be; a change fades over one tick, and Opus hears a little of the tick before."""
     allowed = np.zeros(spectra.ticks.size, np.bool_)
-    tail = 2 if run.encoding(run.world.phones[listener]) == "opus" else 1
     for each in _segments(run, listener):
         if each.talk.life == life and _heard(each, listener) == speaker:
-            allowed |= (spectra.ticks >= each.first) & (spectra.ticks < each.end + tail)
+            allowed |= (spectra.ticks >= each.first) & (spectra.ticks <= _faded(run, listener, life, each.end))
     return allowed
+
+
+def _faded(run: Run, listener: str, life: int, tick: int) -> int:
+    """The last tick in which what ended at `tick` may be heard: Opus keeps some of a frame for its next."""
+    if run.encoding(run.world.phones[listener]) != "opus":
+        return tick
+    return next(iter(run.ticks[life].done(tick + 1, run.ticks[life].next)), tick)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,10 +155,10 @@ def _leaks(what: str, spectra: Spectra, phone: Phone, forbidden: Bools, limits: 
 
 def _sounds_in_silence(run: Run, name: str, life: int, spectra: Spectra) -> Iterator[str]:
     """Where nothing is to be heard nothing is: no music, no noise."""
-    loudness, tail = spectra.loudness, 2 if run.encoding(run.world.phones[name]) == "opus" else 1
+    loudness = spectra.loudness
     for each in _segments(run, name):
         if each.talk.life == life and _heard(each, name) is None:
-            quiet = (spectra.ticks >= each.first + tail) & (spectra.ticks < each.end)
+            quiet = (spectra.ticks > _faded(run, name, life, each.first)) & (spectra.ticks < each.end)
             loud = np.flatnonzero(quiet & (loudness > SILENT))
             if loud.size:
                 yield f"{name} hears something at tick {spectra.ticks[loud[0]]}, where there is nothing to hear"

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tests.simulation.checkers import check, counted
+from tests.simulation.checkers import KILL_COST, check, counted
 from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.world import World
 
@@ -83,7 +83,9 @@ def _report(outcomes: Iterable[Outcome], count: int) -> int:
     scenarios: Counter[str] = Counter()
     broken: list[str] = []
     for done, outcome in enumerate(outcomes, 1):
+        worst = max(totals[KILL_COST], outcome.counted.get(KILL_COST, 0))
         totals.update(outcome.counted)
+        totals[KILL_COST] = worst
         scenarios[outcome.scenario] += 1
         if outcome.violations:
             broken.append(outcome.command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -17,7 +18,7 @@ from recorder.recordings import Recordings
 from recorder.settings import RecorderSettings
 from relay.calls import contacts, switchboard
 from relay.calls.trunk_calls import TrunkCalls
-from relay.media import SetCrosspoints
+from relay.media import Gain, SetCrosspoints
 from relay.plane.jitter import JitterBuffers, JitterSettings
 from relay.plane.plane import Plane
 from relay.plane.reports import Loudness
@@ -26,6 +27,7 @@ from relay.plane.transmission import Transmission
 from signaling.contact import contact, gates, state
 from signaling.queues import Queues
 from tests.simulation.checkers import CHECKERS, check
+from tests.simulation.scenarios import SCENARIOS
 from tests.simulation.script import AgentPlan, CallerPlan, Script, act
 from tests.simulation.world import World
 
@@ -73,6 +75,9 @@ TWO_CALLS = ONE_CALL.with_(
 )
 
 
+LOSSY, HOSTILE, CROWD = (SCENARIOS[name](random.Random(4)) for name in ("loss", "hostile", "crowd"))
+
+
 def found(script: Script) -> set[str]:
     world = World(script, "a seed")
     world.run()
@@ -114,6 +119,20 @@ def a_leak_of_a_tenth(patch: Patch) -> None:
         return (*made, *(replace(each, speaker=each.listener, gain=0.13) for each in made if not each.is_source))
 
     patch.setattr(switchboard, "crosspoints", leaky)
+
+
+def calls_hear_one_another(patch: Patch) -> None:
+    set_parties = switchboard.Switchboard._set_parties
+
+    def with_strangers(self: Any, contact_id: str, command: Any) -> Any:
+        made = set_parties(self, contact_id, command)
+        assert isinstance(made, SetCrosspoints)
+        strangers = [leg for (contact, _), leg in self._legs.items() if contact != contact_id]
+        return replace(
+            made, gains=(*made.gains, *(Gain(one, other, 1.0) for one in made.members for other in strangers))
+        )
+
+    patch.setattr(switchboard.Switchboard, "_set_parties", with_strangers)
 
 
 def nobody_hears_anybody(patch: Patch) -> None:
@@ -315,7 +334,11 @@ SABOTAGES: list[tuple[Sabotage, Script, str]] = [
     (mute_is_not_obeyed, ONE_CALL, "nobody_hears_whom_he_must_not"),
     (everybody_hears_himself, ONE_CALL, "nobody_hears_whom_he_must_not"),
     (a_leak_of_a_tenth, ONE_CALL, "nobody_hears_whom_he_must_not"),
+    (everybody_hears_himself, LOSSY, "nobody_hears_whom_he_must_not"),
+    (calls_hear_one_another, CROWD, "nobody_hears_whom_he_must_not"),
     (nobody_hears_anybody, ONE_CALL, "each_hears_all_he_should"),
+    (nobody_hears_anybody, LOSSY, "each_hears_all_he_should"),
+    (nobody_hears_anybody, HOSTILE, "each_hears_all_he_should"),
     (no_music, ONE_CALL, "each_hears_all_he_should"),
     (the_muted_agents_caller_gets_no_packets, ONE_CALL, "packets_are_sent_to_those_on_a_call_and_to_nobody_else"),
     (sound_waits, ONE_CALL, "nothing_heard_is_old"),
@@ -328,6 +351,7 @@ SABOTAGES: list[tuple[Sabotage, Script, str]] = [
     (the_tap_ignores_gates, ONE_CALL, "nothing_failed_within"),
     (tap_and_recorder_ignore_gates, ONE_CALL, "every_call_is_delivered_and_proves_itself"),
     (tracks_are_swapped, ONE_CALL, "what_is_recorded_is_the_right_voice"),
+    (tracks_are_swapped, LOSSY.with_(recorded=("agent", "customer")), "what_is_recorded_is_the_right_voice"),
     (the_recorder_forgets_a_chunk, ONE_CALL, "every_captured_tick_is_in_one_chunk_or_one_stated_gap"),
     (the_recorder_forgets_a_chunk, ONE_CALL, "every_call_is_delivered_and_proves_itself"),
     (the_recorder_alters_a_byte, ONE_CALL, "every_captured_tick_is_in_one_chunk_or_one_stated_gap"),
