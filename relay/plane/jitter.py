@@ -117,6 +117,13 @@ class JitterBuffers:
         ring: bytes = self._halves[leg].tobytes()
         return ((ring[present:] + ring[:present]).rfind(1) + 1) * TICK_MS / 2
 
+    def depths_ms(self, legs: Rows) -> NDArray[np.float64]:
+        """The same of many legs."""
+        filled = self._halves[legs].reshape(legs.size, -1) != 0
+        ahead = (np.arange(2 * self.settings.slots) - 2 * self.slot[legs, None]) & (2 * self.settings.slots - 1)
+        newest: NDArray[np.int64] = np.where(filled, ahead + 1, 0).max(axis=1)
+        return np.where(self.running[legs], newest, 0) * (TICK_MS / 2)
+
     def place(
         self,
         legs: Rows,

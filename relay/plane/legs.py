@@ -48,8 +48,6 @@ class Leg:
     opened_at: float = 0.0
     latch_said: bool = False
     """Whether its first authenticated packet was told."""
-    silence_said: int = 0
-    """How often the present silence was told."""
     last_report: tuple[int, float] = (0, 0.0)
     """Middle NTP of the peer's last sender report, and when it came."""
     round_trip_ms: float | None = None
@@ -83,6 +81,8 @@ class LegTable:
         """Whether what comes is SRTP."""
         self.heard = np.zeros(legs_max, np.float64)
         """When something authentic came last; minus infinity: never."""
+        self.silences_said = np.zeros(legs_max, np.int64)
+        """How often the present silence was told."""
         self.ssrc = np.zeros(legs_max, np.int64)
         """SSRC that comes; -1: none yet."""
         self.send_ssrc = np.zeros(legs_max, np.uint32)
@@ -131,6 +131,7 @@ class LegTable:
         self.socket[row] = leg.socket
         self.named[row] = 0
         self.heard[row] = -np.inf
+        self.silences_said[row] = 0
         self.ssrc[row] = -1
         self.send_ssrc[row] = opened.ssrc
         self.sending[row] = self.active[row] = False

@@ -24,7 +24,6 @@ from recorder.capture import Captured
 from relay.media import (
     TICK_SECONDS,
     CommandRefused,
-    LegReport,
     LegSilent,
     MediaEvent,
     MoveLeg,
@@ -229,11 +228,11 @@ class Plane:
             remote = leg.report_endpoint or int(stages.legs.remote[leg.row])
             if remote:
                 stages.transmission.queue_report(stages.reports.compound(leg, now), remote)
-        for leg in stages.reports.due_leg_reports(self.tick_number, self._rows):
-            stages.legs.at_work = leg
-            self._events.append(LegReport(leg.leg_id, stages.reports.statistics(leg)))
-            self._events.extend(self._silence(leg.row, now))
         stages.legs.at_work = None
+        due = stages.reports.due_leg_reports(self.tick_number, self._rows)
+        if due.size:
+            self._events.extend(stages.reports.leg_reports(due))
+            self._events.extend(self._silences(due, now))
 
     def _send(self, tick: int) -> None:
         """To the sockets, and into the taps of what goes to legs."""
@@ -242,15 +241,14 @@ class Plane:
         if stages.taps.sent:
             stages.taps.write_sent(stages.transmission, tick)
 
-    def _silence(self, row: int, now: float) -> Iterator[MediaEvent]:
-        """Say that a leg on a contact has gone silent, and again each time that as long has passed."""
+    def _silences(self, rows: Rows, now: float) -> Iterator[LegSilent]:
+        """Say which legs on a contact have gone silent, and again each time that as long has passed."""
         legs = self.stages.legs
-        leg = legs.leg(row)
-        seconds = now - max(float(legs.heard[row]), float(legs.active_since[row]))
-        times = int(seconds / self.settings.silent_seconds) if legs.active[row] else 0
-        if times > leg.silence_said:
-            yield LegSilent(leg.leg_id, seconds)
-        leg.silence_said = times
+        seconds = now - np.maximum(legs.heard[rows], legs.active_since[rows])
+        times = np.where(legs.active[rows], seconds // self.settings.silent_seconds, 0).astype(np.int64)
+        for i in np.flatnonzero(times > legs.silences_said[rows]).tolist():
+            yield LegSilent(legs.leg(int(rows[i])).leg_id, float(seconds[i]))
+        legs.silences_said[rows] = times
 
     def _capture(self) -> None:
         captured = self.stages.taps.collect(self.tick_number)

@@ -38,7 +38,8 @@ class Reception:
         self._lost_before = np.zeros(legs_max, np.int64)
         self._bad_sequence = np.full(legs_max, -1, np.int64)
         self._reported = np.zeros((legs_max, 2), np.int64)
-        self._jitter = np.zeros(legs_max, np.float64)
+        self.jitter = np.zeros(legs_max, np.float64)
+        """Interarrival jitter in seconds (RFC 3550 §6.4.1)."""
         self._arrival = np.zeros(legs_max, np.float64)
         self._timestamp = np.zeros(legs_max, np.uint32)
         self._last = np.zeros(legs_max, np.int32)
@@ -48,7 +49,7 @@ class Reception:
         self.restart(leg)
         self.received[leg] = self._lost_before[leg] = 0
         self._reported[leg] = 0
-        self._jitter[leg] = 0.0
+        self.jitter[leg] = 0.0
 
     def restart(self, leg: int) -> None:
         """The leg's SSRC changed: its next packet begins a new count; what was lost stays lost."""
@@ -98,9 +99,10 @@ class Reception:
         expected = self._highest[leg] - self._base[leg] + 1
         return int(self._lost_before[leg]) + max(0, int(expected - self._received_since[leg]))
 
-    def jitter_seconds(self, leg: int) -> float:
-        """Interarrival jitter (RFC 3550 §6.4.1)."""
-        return float(self._jitter[leg])
+    def losses(self, legs: Rows) -> NDArray[np.int64]:
+        """The same of many legs."""
+        missing = np.maximum(self._highest[legs] - self._base[legs] + 1 - self._received_since[legs], 0)
+        return self._lost_before[legs] + np.where(self._started[legs], missing, 0)
 
     def highest_sequence(self, leg: int) -> int:
         """The extended highest sequence number, 32 bits."""
@@ -152,7 +154,7 @@ class Reception:
         difference = np.abs(arrivals - before - media_seconds)
         usable = difference < _INTERARRIVAL_SECONDS_MAX
         if distinct:
-            self._jitter[legs] += np.where(usable, difference - self._jitter[legs], 0.0) / 16
+            self.jitter[legs] += np.where(usable, difference - self.jitter[legs], 0.0) / 16
             return
         for leg, step in zip(legs[usable].tolist(), difference[usable].tolist(), strict=True):
-            self._jitter[leg] += (step - self._jitter[leg]) / 16
+            self.jitter[leg] += (step - self.jitter[leg]) / 16

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -32,6 +32,11 @@ RTCP_TICKS: Final = 250
 RTCP_TICKS_IDLE: Final = 750
 """15 s for legs that hear nothing: also what keeps address translators open (RFC 6263 §4.6)."""
 LEG_REPORT_TICKS: Final = 50
+_SPREAD: Final = 97
+"""Prime to the interval: legs of neighbouring rows, which were opened together, report in different ticks."""
+_LEG_REPORT_GROUPS: Final = 5
+_LEG_REPORT_PHASE: Final = 5
+"""Between the ticks that report levels."""
 
 
 class Reports:
@@ -46,18 +51,30 @@ class Reports:
         self._reception = reception
         self._jitter = jitter
         self._wall = wall
-        self._spread = np.arange(legs.legs_max) * 97
+        self._rows: Rows = np.zeros(0, np.intp)
+        self._phases: Rows = self._rows
 
     def due(self, tick: int, rows: Rows) -> Iterator[Leg]:
         """Open legs whose RTCP is due in a tick."""
-        phase = (self._spread[rows] + tick) % RTCP_TICKS_IDLE
-        sending = self._legs.sending[rows]
-        turn = (phase == 0) | (sending & (phase % RTCP_TICKS == 0))
-        return (self._legs.leg(row) for row in rows[turn].tolist())
+        if rows is not self._rows:
+            self._rows, self._phases = rows, -rows * _SPREAD % RTCP_TICKS
+        for row in rows[self._phases == tick % RTCP_TICKS].tolist():
+            if self._legs.sending[row] or (row * _SPREAD + tick) % RTCP_TICKS_IDLE == 0:
+                yield self._legs.leg(row)
 
-    def due_leg_reports(self, tick: int, rows: Rows) -> Iterator[Leg]:
-        """Open legs whose counters are due in a tick."""
-        return (self._legs.leg(row) for row in rows[(self._spread[rows] + tick) % LEG_REPORT_TICKS == 0].tolist())
+    def due_leg_reports(self, tick: int, rows: Rows) -> Rows:
+        """Open legs whose counters are due in a tick, a fifth of them at once: few and large batches cost least."""
+        group, rest = divmod(tick, LEG_REPORT_TICKS // _LEG_REPORT_GROUPS)
+        if rest != _LEG_REPORT_PHASE:
+            return rows[:0]
+        due: Rows = rows[rows % _LEG_REPORT_GROUPS == group % _LEG_REPORT_GROUPS]
+        return due
+
+    def leg_reports(self, rows: Rows) -> Iterator[media.LegReport]:
+        """What the counters of legs say."""
+        legs = [self._legs.leg(row) for row in rows.tolist()]
+        for leg, statistics in zip(legs, self._statistics(legs, rows), strict=True):
+            yield media.LegReport(leg.leg_id, statistics)
 
     def compound(self, leg: Leg, now: float, *, goodbye: bool = False) -> bytes:
         """The RTCP packet to send for a leg, encrypted if its media is."""
@@ -93,23 +110,27 @@ class Reports:
 
     def statistics(self, leg: Leg) -> media.LegStatistics:
         """A leg's counters."""
-        row = leg.row
-        sent, _, concealed, unauthenticated, replayed, off_contact = self._legs.counters[:, row].tolist()
-        return media.LegStatistics(
-            packets_received=int(self._reception.received[row]),
-            packets_sent=sent,
-            lost=self._reception.lost(row),
-            late=int(self._jitter.late[row]),
-            duplicates=int(self._jitter.duplicates[row]) + replayed,
-            unauthenticated=unauthenticated,
-            concealed_ticks=concealed,
-            dropped_off_contact=off_contact,
-            telephone_events=leg.events.count,
-            jitter_ms=round(self._reception.jitter_seconds(row) * 1000, 3),
-            round_trip_ms=leg.round_trip_ms,
-            peer_loss_ratio=leg.peer_loss_ratio,
-            buffer_ms=self._jitter.depth_ms(row),
+        return self._statistics([leg], np.array([leg.row], np.intp))[0]
+
+    def _statistics(self, legs: Sequence[Leg], rows: Rows) -> list[media.LegStatistics]:
+        jitter, reception = self._jitter, self._reception
+        sent, _, concealed, unauthenticated, replayed, off_contact = self._legs.counters[:, rows]
+        columns = (
+            reception.received[rows],
+            sent,
+            reception.losses(rows),
+            jitter.late[rows],
+            jitter.duplicates[rows] + replayed,
+            unauthenticated,
+            concealed,
+            off_contact,
+            np.array([leg.events.count for leg in legs]),
+            (reception.jitter[rows] * 1000).round(3),
+            np.array([leg.round_trip_ms for leg in legs]),
+            np.array([leg.peer_loss_ratio for leg in legs]),
+            jitter.depths_ms(rows),
         )
+        return [media.LegStatistics(*each) for each in zip(*(column.tolist() for column in columns), strict=True)]
 
     def _learn(self, leg: Leg, block: ReportBlock, arrival: float) -> None:
         leg.peer_loss_ratio = block.fraction_lost / 256
@@ -129,7 +150,7 @@ class Reports:
             fraction_lost=min(fraction, 255),
             cumulative_lost=self._reception.lost(row),
             highest_sequence=self._reception.highest_sequence(row),
-            jitter=int(self._reception.jitter_seconds(row) * clock_rate),
+            jitter=int(float(self._reception.jitter[row]) * clock_rate),
             last_sender_report=last,
             delay=int((now - came) * 65_536) if last else 0,
         )

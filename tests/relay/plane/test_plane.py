@@ -761,17 +761,17 @@ def test_a_defect_in_the_work_on_one_leg_ends_that_leg_alone(caplog: pytest.LogC
     a, b, _ = three(world)
     world.run(5)
     stages = world.plane.stages
-    good = stages.reports.statistics
+    good = stages.reports.compound
 
-    def statistics(leg: Leg) -> media.LegStatistics:
+    def compound(leg: Leg, now: float, *, goodbye: bool = False) -> bytes:
         if leg.leg_id == a.leg_id and not broken:
             broken.append(leg)
             raise ZeroDivisionError
-        return good(leg)
+        return good(leg, now, goodbye=goodbye)
 
     broken: list[Leg] = []
-    stages.reports.statistics = statistics  # type: ignore[method-assign]
-    for _ in range(60):
+    stages.reports.compound = compound  # type: ignore[method-assign]
+    for _ in range(260):
         for phone in world.phones:
             world.send(phone)
         world.plane.tick(world.now)
