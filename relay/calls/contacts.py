@@ -54,6 +54,8 @@ class Contacts:
     agents: a.Agents
     queues: Queues
     effects: list[ExchangeEffect]
+    draining: bool = False
+    """The relay stops: nobody is to do after-contact work any more."""
     refusal: str | None = None
     """Why the contact refused the last request."""
     _entries: dict[str, Entry] = field(default_factory=dict[str, Entry])
@@ -218,6 +220,8 @@ class Contacts:
             case c.BeginWork():
                 self.desks.tell(user, m.ContactEnded(contact_id, _end_reason(work.entry.contact.log[-1])))
                 self.agent(a.WorkBegun(now, user, contact_id))
+                if self.draining:
+                    self.feed(contact_id, e.WorkCompleted(now, command.participant_id))
             case c.ReleaseAgent(reason=reason):
                 if reason == "worked":
                     self.desks.tell(user, m.ContactChanged("closed", contact_id))

@@ -85,7 +85,7 @@ class Exchange:
 
     def drain(self, now: float) -> None:
         """Refuse new calls from now on; callers that no agent has answered are hung up."""
-        self.draining = True
+        self.draining = self.contacts.draining = True
         for contact_id, entry in self.contacts.all.items():
             if entry.contact.state.stage is not Stage.TALKING:
                 self._end(contact_id, entry, now)

@@ -28,6 +28,7 @@ class DemoProcess:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             limit=LINE_BYTES_MAX,
+            start_new_session=True,  # Ctrl-C is for whoever started us: we end when our standard input does
         )
         started = cls(process)
         await started.say(setup)

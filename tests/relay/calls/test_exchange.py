@@ -288,3 +288,11 @@ def test_timers_that_were_stopped_are_forgotten() -> None:
         call = world.call(f"call-{number}")
         world.sip(sip.CallEnded(call, "peer"))
     assert len(world.exchange.contacts._timers) <= 65
+
+
+def test_a_call_that_ends_while_the_relay_drains_leaves_no_after_contact_work_to_wait_for() -> None:
+    world, call, _ = connected()
+    world.exchange.drain(world.now)
+    assert world.exchange.contacts.all
+    world.sip(sip.CallEnded(call, "peer"))
+    assert not world.exchange.contacts.all
