@@ -27,7 +27,7 @@ def test_every_checker_is_content(scenario: str, seed: int) -> None:
 
 @pytest.mark.slow
 def test_a_run_is_much_to_judge() -> None:
-    counted = play(3, "hold").counted
+    counted = play(2, "hold").counted
     assert counted["conversations"] == 1
     assert counted["packets_heard"] > 300
     assert play(0, "kill").counted["kills"] == 1
