@@ -124,7 +124,7 @@ class TimeCode:
         """When the last sound of a recording was sent, in seconds of this signal; None if there is no sound."""
         heard = recorded[:: rate // self.HEARD_RATE]
         sounding = np.flatnonzero(np.abs(heard.astype(np.int32)) > AMPLITUDE / 16)
-        if sounding.size < self.HEARD_RATE // 5:
+        if sounding.size < self.HEARD_RATE // 20:
             return None
         end = int(sounding[-1]) + 1
         piece = heard[max(0, end - self.HEARD_RATE // 2) : end].astype(np.float64)
