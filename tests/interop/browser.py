@@ -114,7 +114,8 @@ class Softphone:
 
     async def press(self, key: str, stage: str) -> None:
         """The same by the keyboard, once the last request was answered."""
-        await expect(self.page.locator(".controls button:visible").first).to_be_enabled()
+        await expect(self.page.locator(".controls button:visible").first).to_be_visible()
+        await expect(self.page.locator(".controls button:visible:disabled")).to_have_count(0)
         await self.page.keyboard.press(key)
         await self.stage(stage)
 

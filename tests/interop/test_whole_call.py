@@ -182,9 +182,11 @@ async def test_no_audio_leaves_the_page_before_the_answer_nor_after_the_end(call
     assert not await call.page.has_track()
     at_the_end = await call.page.packets_sent()
     assert await call.packets_at_the_relay(1.5) < 15
-    assert await call.page.packets_sent() == at_the_end
+    settled = await call.page.packets_sent()
+    assert settled - at_the_end <= 2  # getStats is up to 50 ms old: it may not have counted what left before the end
     await call.page.click("Done", "available")
-    assert await call.page.packets_sent() == at_the_end
+    assert await call.packets_at_the_relay(1.5) < 15
+    assert await call.page.packets_sent() == settled
 
 
 async def test_either_side_hangs_up_and_a_reloaded_page_takes_the_next_call(call):

@@ -77,8 +77,12 @@ class Phone:
         await self.stage("ringing")
 
     async def press(self, key: str, stage: str) -> None:
-        """Press a key once the last request was answered, and see what it leads to."""
-        await expect(self.page.locator(".controls button:visible").first).to_be_enabled()
+        """Press a key once the last request was answered, and see what it leads to.
+
+        The relay's notification may overtake its answer, and until that came the button and its key rest.
+        """
+        await expect(self.page.locator(".controls button:visible").first).to_be_visible()
+        await expect(self.page.locator(".controls button:visible:disabled")).to_have_count(0)
         await self.page.keyboard.press(key)
         await self.stage(stage)
 
