@@ -17,6 +17,8 @@ from relay.ready import Ready
 from tests.interop.listening import AGENT_HZ, Samples, Sound
 from tests.interop.relay_process import wait_until
 
+END_SECONDS = 5.0
+
 
 class SoundTrack(ToneTrack):
     """A microphone that hears any sound."""
@@ -93,5 +95,10 @@ async def agent(ready: Ready, sound: Sound | None = None) -> AsyncIterator[Agent
         yield there
     finally:
         await there.stop()
+        # In their own time: a connection that is cancelled while it closes leaves its sockets open.
+        await asyncio.wait({running}, timeout=END_SECONDS)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+        closing = {task for task in asyncio.all_tasks() if "RTCPeerConnection.close" in repr(task.get_coro())}
+        if closing:
+            await asyncio.wait(closing, timeout=END_SECONDS)
