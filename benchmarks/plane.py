@@ -50,7 +50,7 @@ STAGES = (
     ("loudness", "measure_from", "levels"),
     ("loudness", "measure_heard", "levels"),
     ("conferences", "mix", "mix"),
-    ("transmission", "_encode", "encode"),
+    ("transmission", "_payloads.write", "encode"),
     ("transmission", "_head", "headers"),
     ("transmission", "_encrypt", "protect"),
     ("transmission", "_sockets.send", "send"),

@@ -21,6 +21,7 @@ class Limiter:
 
     def __init__(self, rows_max: int) -> None:
         self.gain: Pcm = np.ones(rows_max, np.float32)
+        self._any_turned_down = False
         self._attack = {rate: _attack_ramp(rate) for rate in RATES}
         self._release = {rate: np.linspace(0, 1, SAMPLES_A_TICK[rate] + 1, dtype=np.float32)[1:] for rate in RATES}
 
@@ -30,10 +31,12 @@ class Limiter:
         The first `copies` are single voices, which cannot exceed full scale and are left exactly as they are; but in
         the tick in which a slot fades to one (it is `fading`), its gain comes back to 1.
         """
-        slots = np.flatnonzero(self.gain[rows[copies:]] < 1) + copies
         loud = _loud(sums[copies:]) + copies
-        if slots.size or loud.size or fading.size:
+        turned_down = self._any_turned_down and self.gain[rows[copies:]] < 1
+        if loud.size or fading.size or np.any(turned_down):
+            slots = np.flatnonzero(turned_down) + copies if self._any_turned_down else _NO_SLOTS
             self._turn_down(rate, sums, rows, np.unique(np.concatenate([slots, loud, fading])), copies)
+            self._any_turned_down = bool((self.gain < 1).any())
 
     def _turn_down(self, rate: Rate, sums: Pcm, rows: Rows, slots: Rows, copies: int) -> None:
         before, sound = self.gain[rows[slots]], sums[slots]

@@ -1,12 +1,13 @@
 """Who hears what in this tick: the matrices of all conferences, laid out for batched multiplication.
 
-What a listener hears is one of three kinds. Silence and a single speaker at unity are row copies (silence is a speaker
-too: the `silence_row`, always zero). Everything else goes, together with the other such listeners of its conference and
-rate, into the `Batch` of its padded size. Both change only when conferences do; a tick in which nothing changed finds
-its plan ready.
+What a listener hears is one of three kinds. Silence, and a single speaker at unity, need no arithmetic: who wants to
+know what such a listener hears looks at the speaker's own row, so that many listeners of one music are one signal.
+Everything else goes, together with the other such listeners of its conference and rate, into the `Batch` of its padded
+size. Both change only when conferences do; a tick in which nothing changed finds its plan ready.
 
-A listener whose terms changed in this tick fades from the old ones to the new; one that left its conference listens on
-for this one tick, to silence.
+A listener whose terms changed in this tick fades from the old ones to the new, for which even a single speaker is
+copied into the sums (silence is a speaker too: the `silence_row`, always zero); one that left its conference listens
+on for this one tick, to silence.
 """
 
 from __future__ import annotations
@@ -70,8 +71,9 @@ class Plan:
     """What to do at one rate: the sums are the copies, then batch by batch the products, padding included."""
 
     order: Rows
-    """The listener of each slot of the sums."""
-    copies: Batch
+    """The listener of each slot of the sums: all of `Kind.GENERAL`, and padding."""
+    copied: Rows
+    """The speaker of each slot at the head of the sums whose listener fades to or from a single one, or to silence."""
     batches: tuple[Batch, ...]
     fades: tuple[Fade, ...]
     listeners: Rows
@@ -224,11 +226,21 @@ class Matrix:
 
     def _plan(self, rate: Rate) -> Plan:
         copies = self._copies[rate]
+        single, single_speakers = copies.listeners[: copies.used, 0], copies.speakers[: copies.used, 0]
+        fading = self.kind[single] == Kind.GENERAL
         batches = tuple(batch for (at, _, _), batch in self._batches.items() if at == rate and batch.used)
-        order = _joined(batch.listeners[: batch.used] for batch in (copies, *batches))
+        summed = [batch.listeners[: batch.used] for batch in batches]
+        order = _joined([single[fading], *summed])
         fades = tuple(self._fades(order))
-        speakers = _joined([batch.speakers[: batch.used] for batch in (copies, *batches)] + [f.speakers for f in fades])
-        return Plan(order, copies, batches, fades, self._without_padding(order), self._without_padding(speakers))
+        speakers = [batch.speakers[: batch.used] for batch in batches] + [fade.speakers for fade in fades]
+        return Plan(
+            order=order,
+            copied=single_speakers[fading],
+            batches=batches,
+            fades=fades,
+            listeners=self._without_padding(_joined([single, *summed])),
+            speakers=self._without_padding(_joined([single_speakers, *speakers])),
+        )
 
     def _fades(self, order: Rows) -> Iterator[Fade]:
         slots = np.full(self.silence_row + 1, -1)

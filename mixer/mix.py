@@ -6,7 +6,9 @@ A tick goes so:
 2. any number of `set_rate`, `set_conference`, `drop_conference`, `release_row`;
 3. the plane fills `pcm[rate]` for the rows that `speakers_at(rate)` names (decoded, or resampled from another rate);
 4. `mix`;
-5. the plane encodes `out[rate]` of the rows that `listeners_at(rate)` names, by `kind` and `source` where it can share.
+5. the plane encodes what the rows that `listeners_at(rate)` names hear: one of `Kind.GENERAL` hears `out[rate]`, one of
+   `Kind.UNITY` what `source` says, as it stands in `pcm[rate]`, and one of `Kind.SILENCE` nothing. The latter two cost
+   the mixer nothing, and may share an encoding or pass a payload through.
 
 Gains that change cross-fade over the frame, and sums that would exceed full scale are limited; only the rows concerned
 pay for either. A rate at which nobody listens costs nothing.
@@ -21,14 +23,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from mixer.batch import Batch
 from mixer.frame import RATES, SAMPLE_MAX, SAMPLE_MIN, SAMPLES_A_TICK, Pcm, Rate, Rows, Samples
+from mixer.levels import mean_square
 from mixer.limiter import Limiter
-from mixer.matrix import Matrix, Plan, Terms
+from mixer.matrix import Kind, Matrix, Plan, Terms
 
 
 class Mixer:
     """The PCM tables of all rows, and the conferences among them.
 
     `pcm[rate]` and `out[rate]` have `rows_max` rows and one more, `silence_row`: zero in `pcm`, rubbish in `out`.
+    Rows of `out` that the last `mix` did not write are rubbish, too.
     Sounds that the relay makes are rows like any other. A row listens in one conference at a time (the latest that
     named it) and may speak in any number.
     """
@@ -38,6 +42,8 @@ class Mixer:
         self.silence_row = rows_max
         self.pcm: dict[Rate, Pcm] = {r: np.zeros((rows_max + 1, SAMPLES_A_TICK[r]), np.float32) for r in RATES}
         self.out: dict[Rate, Samples] = {r: np.zeros((rows_max + 1, SAMPLES_A_TICK[r]), np.int16) for r in RATES}
+        self.energy: Pcm = np.zeros(rows_max + 1, np.float32)
+        """By row of `Kind.GENERAL`: the mean square of what it hears in this tick."""
         self._matrix = Matrix(rows_max)
         self._limiter = Limiter(rows_max + 1)
         self._sums: dict[Rate, Pcm] = {r: np.zeros((0, SAMPLES_A_TICK[r]), np.float32) for r in RATES}
@@ -89,17 +95,25 @@ class Mixer:
         return self._matrix.plan(rate).listeners
 
     def mix(self) -> None:
-        """Write to `out` what each listener hears of `pcm`."""
+        """Write to `out` what each listener of `Kind.GENERAL` hears of `pcm`."""
         for rate in RATES:
             plan = self._matrix.plan(rate)
             if plan.order.size:
                 self._mix_at(rate, plan)
 
+    def heard(self, rate: Rate, rows: Rows) -> Samples:
+        """A copy of what listeners at a rate hear in this tick, whatever kind it is of."""
+        sound: Samples = self.out[rate].take(rows, axis=0)
+        single = np.flatnonzero(self.kind[rows] != Kind.GENERAL)
+        if single.size:
+            # -1, who hears nobody, is the last row: silence.
+            sound[single] = to_samples(self.pcm[rate][self.source[rows[single]]])
+        return sound
+
     def _mix_at(self, rate: Rate, plan: Plan) -> None:
         sums = self._scratch(self._sums, rate, plan.order.size)
-        copied = plan.copies.used
-        np.take(self.pcm[rate], plan.copies.speakers[:copied, 0], axis=0, out=sums[:copied], mode="clip")
-        end = copied
+        end = plan.copied.size
+        np.take(self.pcm[rate], plan.copied, axis=0, out=sums[:end], mode="clip")
         for batch in plan.batches:
             start, end = end, end + batch.used * batch.listeners.shape[1]
             self._multiply(rate, batch, sums[start:end])
@@ -107,9 +121,9 @@ class Mixer:
             before = fade.gains @ self.pcm[rate][fade.speakers]
             sums[fade.slot] += (before - sums[fade.slot]) * self._fall[rate]
         fading = np.array([fade.slot for fade in plan.fades], np.intp)
-        self._limiter.apply(rate, sums, plan.order, copies=copied, fading=fading)
-        np.clip(np.rint(sums, out=sums), SAMPLE_MIN, SAMPLE_MAX, out=sums)
-        self.out[rate][plan.order] = sums
+        self._limiter.apply(rate, sums, plan.order, copies=plan.copied.size, fading=fading)
+        self.out[rate][plan.order] = to_samples(sums)
+        self.energy[plan.order] = mean_square(sums)
 
     def _multiply(self, rate: Rate, batch: Batch, sums: Pcm) -> None:
         speakers = batch.speakers[: batch.used]
@@ -127,6 +141,13 @@ class Mixer:
         if len(tables[rate]) < rows:
             tables[rate] = np.zeros((2 * rows, SAMPLES_A_TICK[rate]), np.float32)
         return tables[rate][:rows]
+
+
+def to_samples(sound: Pcm) -> Pcm:
+    """Round, in place, to what 16-bit samples can say."""
+    np.rint(sound, out=sound)
+    np.maximum(sound, SAMPLE_MIN, out=sound)
+    return np.minimum(sound, SAMPLE_MAX, out=sound)
 
 
 def _terms(speakers: Sequence[int], gains: Pcm) -> Terms:

@@ -8,7 +8,6 @@ from typing import assert_never
 
 from recorder.errors import RecorderError
 from relay import media
-from relay.codecs.opus import OpusEncoder
 from relay.errors import LocalError, RelayError
 from relay.media import Address, LegId, MediaCommand, MediaEvent
 from relay.plane.dtmf import EventReceiver
@@ -113,8 +112,6 @@ class Commands:
         codec = command.codec
         inbound = SrtpContext(command.receive_key, inbound=True) if command.receive_key else None
         outbound = SrtpContext(command.send_key, inbound=False) if command.send_key else None
-        is_opus = codec.encoding == "opus"
-        encoder = OpusEncoder(48000, codec.bitrate, codec.complexity, fec=codec.in_band_fec) if is_opus else None
         leg = Leg(
             row=stages.legs.take_row(),
             leg_id=command.leg_id,
@@ -123,13 +120,12 @@ class Commands:
             inbound=inbound,
             outbound=outbound,
             events=EventReceiver(),
-            opus=OpusStream() if is_opus else None,
-            encoder=encoder,
+            opus=OpusStream() if codec.encoding == "opus" else None,
             opened_at=now,
         )
         stages.legs.add(leg)
         stages.jitter.open(leg.row, CLOCK_RATE_PER_TICK[codec.encoding])
-        stages.intake.reception.open(leg.row)
+        stages.intake.reception.open(leg.row, CLOCK_RATE_PER_TICK[codec.encoding] * 50)
         stages.conferences.open_leg(leg.row)
         # RFC 3550 §5.1: sequence number and timestamp begin at random.
         start = self._entropy(6)

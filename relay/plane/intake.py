@@ -19,7 +19,7 @@ from relay.plane.opus_stream import HALF_SAMPLES
 from relay.plane.packets import MediaSockets, PacketTable, Rows, endpoint_address, endpoint_socket
 from relay.plane.reception import Reception
 from relay.plane.rings import HALF_BYTES, PayloadRings
-from relay.plane.rtp import COMFORT_NOISE, classify, payload_bounds
+from relay.plane.rtp import COMFORT_NOISE, classify, header_words, payload_bounds
 from relay.plane.srtp import OK, REPLAYED, SSRCS_MAX, RowCrypto
 
 _INTERLEAVED_SECONDS = 0.2
@@ -65,6 +65,41 @@ class IntakeCounters:
     """Authentic packets of an SSRC that the leg has left, or of one too many."""
 
 
+@dataclass(frozen=True, slots=True)
+class Packets:
+    """RTP packets of a tick, in order of arrival."""
+
+    rows: Rows
+    """Of the packet table, ascending."""
+    legs: Rows
+    words: NDArray[np.uint32]
+    """Their headers, as `header_words` gives them."""
+
+    @property
+    def sequences(self) -> NDArray[np.uint16]:
+        """RFC 3550 §5.1, as are the others."""
+        return self.words[:, 0].astype(np.uint16)
+
+    @property
+    def payload_types(self) -> NDArray[np.uint32]:
+        """Seven bits."""
+        return self.words[:, 0] >> np.uint32(16) & np.uint32(0x7F)
+
+    @property
+    def timestamps(self) -> NDArray[np.uint32]:
+        """In ticks of the codec's RTP clock."""
+        return self.words[:, 1]
+
+    @property
+    def ssrcs(self) -> NDArray[np.uint32]:
+        """Whose stream each is of."""
+        return self.words[:, 2]
+
+    def only(self, which: NDArray[np.bool_] | Rows) -> Packets:
+        """Some of them."""
+        return Packets(self.rows[which], self.legs[which], self.words[which])
+
+
 class Intake:
     """One tick's datagrams, batch by batch."""
 
@@ -104,7 +139,8 @@ class Intake:
         if count:
             self.counters.received += count
             self.counters.table_full += count == table.rows
-            kinds = classify(table, count)
+            words = header_words(table, count)
+            kinds = classify(words, table.length[:count])
             self.counters.malformed += kinds.malformed
             owners = self.endpoints.find(table.endpoint[:count])
             if kinds.control.size:
@@ -112,7 +148,10 @@ class Intake:
             if kinds.rtcp.size:
                 self._receive_reports(kinds.rtcp, owners)
             if kinds.rtp.size:
-                self._receive_packets(kinds.rtp, owners, now, due)
+                packets = Packets(kinds.rtp, owners, words)
+                if kinds.rtp.size < count:
+                    packets = Packets(kinds.rtp, owners[kinds.rtp], words[kinds.rtp])
+                self._receive_packets(packets, now, due)
 
     def _pass_control(self, rows: Rows, owners: Rows) -> None:
         """Hand STUN and DTLS to the control plane; strangers cannot crowd out the legs, nor one source the others."""
@@ -148,22 +187,28 @@ class Intake:
                 self._report(leg, plain, float(self._table.arrival[row]))
         self._legs.at_work = None
 
-    def _receive_packets(self, rows: Rows, owners: Rows, now: float, due: float) -> None:
-        legs = owners[rows]
-        plain: Rows = rows[:0]
-        if (legs == UNKNOWN).any():
-            plain = self._adopt(rows[legs == UNKNOWN], now)
-            # What else these sources sent in this tick belongs to the legs that were just found.
-            rows = rows[~np.isin(rows, plain)]
-            legs = self.endpoints.find(self._table.endpoint[rows])
-            self.counters.strangers += int(np.count_nonzero(legs == UNKNOWN))
-            rows, legs = rows[legs != UNKNOWN], legs[legs != UNKNOWN]
-        rows, legs = self._authenticate(rows, legs)
-        if plain.size:
-            rows = np.concatenate([plain, rows])
-            legs = self.endpoints.find(self._table.endpoint[rows])
-        if rows.size:
-            self._sort(rows, legs, now, due)
+    def _receive_packets(self, packets: Packets, now: float, due: float) -> None:
+        if packets.legs.min() == UNKNOWN:
+            packets = self._receive_strangers(packets, now)
+        else:
+            packets = self._authenticate(packets)
+        if packets.rows.size:
+            self._sort(packets, now, due)
+
+    def _receive_strangers(self, packets: Packets, now: float) -> Packets:
+        """Packets of which some come from unknown addresses: what is authentic, and whose it is."""
+        adopted = self._adopt(packets.rows[packets.legs == UNKNOWN], now)
+        # What else these sources sent in this tick belongs to the legs that were just found.
+        packets = Packets(packets.rows, self.endpoints.find(self._table.endpoint[packets.rows]), packets.words)
+        plain = np.isin(packets.rows, adopted)
+        known = packets.legs != UNKNOWN
+        self.counters.strangers += int(np.count_nonzero(~known & ~plain))
+        opened = packets.only(plain & known)
+        others = self._authenticate(packets.only(known & ~plain))
+        rows = np.concatenate([opened.rows, others.rows])
+        order = np.argsort(rows)
+        legs, words = np.concatenate([opened.legs, others.legs]), np.concatenate([opened.words, others.words])
+        return Packets(rows[order], legs[order], words[order])
 
     def _adopt(self, rows: Rows, now: float) -> Rows:
         adopted = self.latching.adopt(self._table, rows, now)
@@ -181,76 +226,70 @@ class Intake:
         leg.latch_said = True
         self._events.append(LegLatched(leg.leg_id, endpoint_address(leg.endpoint)))
 
-    def _authenticate(self, rows: Rows, legs: Rows) -> tuple[Rows, Rows]:
+    def _authenticate(self, packets: Packets) -> Packets:
         """Decrypt in place; returns what is authentic, and counts the rest."""
-        table = self._legs
-        if not (self._table.header["ssrc"][rows] == table.ssrc[legs]).all():
-            room = self._has_room(rows, legs)
-            rows, legs = rows[room], legs[room]
-        encrypted = table.encrypted[legs]
-        if not encrypted.all():
-            secured = np.flatnonzero(encrypted)
-            good = np.ones(rows.size, np.bool_)
-            good[secured] = self._unprotect(rows[secured], legs[secured])
+        if not (packets.ssrcs == self._legs.ssrc.take(packets.legs)).all():
+            packets = packets.only(self._has_room(packets))
+        encrypted = self._legs.encrypted.take(packets.legs)
+        if encrypted.all():
+            good = self._unprotect(packets)
         else:
-            good = self._unprotect(rows, legs)
-        return (rows, legs) if good.all() else (rows[good], legs[good])
+            opened = self._unprotect(packets.only(encrypted))
+            good = None if opened is None else ~encrypted
+            if good is not None:
+                good[encrypted] = opened
+        return packets if good is None else packets.only(good)
 
-    def _has_room(self, rows: Rows, legs: Rows) -> NDArray[np.bool_]:
+    def _has_room(self, packets: Packets) -> NDArray[np.bool_]:
         """False for an SSRC beyond those that a leg's SRTP context may come to know."""
-        room: NDArray[np.bool_] = np.ones(rows.size, np.bool_)
-        ssrcs = self._table.header["ssrc"][rows]
-        for i in np.flatnonzero(ssrcs != self._legs.ssrc[legs]).tolist():
-            known = self._legs.leg(int(legs[i])).ssrcs
-            room[i] = len(known) < SSRCS_MAX - 1 or int(ssrcs[i]) in known
+        room: NDArray[np.bool_] = np.ones(packets.rows.size, np.bool_)
+        for i in np.flatnonzero(packets.ssrcs != self._legs.ssrc[packets.legs]).tolist():
+            known = self._legs.leg(int(packets.legs[i])).ssrcs
+            room[i] = len(known) < SSRCS_MAX - 1 or int(packets.ssrcs[i]) in known
         self.counters.stray_ssrc += int(np.count_nonzero(~room))
         return room
 
-    def _unprotect(self, rows: Rows, legs: Rows) -> NDArray[np.bool_]:
-        handles = self._legs.receive_handles
-        statuses = self._crypto.unprotect(rows.tolist(), [handles[leg] for leg in legs.tolist()])
+    def _unprotect(self, packets: Packets) -> NDArray[np.bool_] | None:
+        """Which packets are authentic; None: all are."""
+        rows, legs = packets.rows, packets.legs.tolist()
+        count = rows.size
+        stretch = range(count) if count and rows[-1] == count - 1 else rows.tolist()
+        statuses = self._crypto.unprotect(stretch, map(self._legs.receive_handles.__getitem__, legs))
         if not any(statuses):
-            return np.ones(rows.size, np.bool_)
-        good: NDArray[np.bool_] = np.array(statuses) == OK
-        for i in np.flatnonzero(~good).tolist():
-            leg = int(legs[i])
-            if statuses[i] in REPLAYED:
+            return None
+        for leg, status in zip(legs, statuses, strict=True):
+            if status in REPLAYED:
                 self._legs.replayed[leg] += 1
-            else:
+            elif status != OK:
                 self._legs.unauthenticated[leg] += 1
                 self.counters.unauthenticated += 1
+        good: NDArray[np.bool_] = np.array(statuses) == OK
         return good
 
-    def _sort(self, rows: Rows, legs: Rows, now: float, due: float) -> None:
+    def _sort(self, packets: Packets, now: float, due: float) -> None:
         """Sort authentic packets by what they carry; only sound of legs on a contact goes on."""
-        header = self._table.header
-        if not (header["ssrc"][rows] == self._legs.ssrc[legs]).all():
-            same = self._follow_ssrcs(rows, legs, now)
-            rows, legs = rows[same], legs[same]
-        self._legs.heard[legs] = now
-        payload_type = header["second"][rows].astype(np.uint8) & np.uint8(0x7F)
-        sound = payload_type == self._legs.payload_type[legs]
-        self.reception.receive(
-            legs,
-            header["sequence"][rows].astype(np.uint16),
-            header["timestamp"][rows].astype(np.uint32),
-            self._table.arrival[rows],
-            self._jitter.clock[legs],
-            sound,
-        )
+        table, legs = self._legs, packets.legs
+        if not (packets.ssrcs == table.ssrc.take(legs)).all():
+            packets = packets.only(self._follow_ssrcs(packets, now))
+            legs = packets.legs
+        table.heard[legs] = now
+        payload_types = packets.payload_types
+        sound = payload_types == table.payload_type.take(legs)
+        arrivals = self._table.arrival.take(packets.rows)
+        self.reception.receive(legs, packets.sequences, packets.timestamps, arrivals, sound)
         if not sound.all():
-            self._receive_other(rows[~sound], legs[~sound], payload_type[~sound], now)
-            rows, legs = rows[sound], legs[sound]
-        active = self._legs.active[legs]
+            self._receive_other(packets.only(~sound), payload_types[~sound], now)
+            packets, arrivals = packets.only(sound), arrivals[sound]
+        active = table.active.take(packets.legs)
         if not active.all():
-            np.add.at(self._legs.off_contact, legs[~active], 1)
-            rows, legs = rows[active], legs[active]
-        if rows.size:
-            self._place(rows, legs, due)
+            np.add.at(table.off_contact, packets.legs[~active], 1)
+            packets, arrivals = packets.only(active), arrivals[active]
+        if packets.rows.size:
+            self._place(packets, (due - arrivals) * 1000.0)
 
-    def _follow_ssrcs(self, rows: Rows, legs: Rows, now: float) -> NDArray[np.bool_]:
+    def _follow_ssrcs(self, packets: Packets, now: float) -> NDArray[np.bool_]:
         """A new SSRC is the leg's from now on; one that it left comes back only into silence (a forked call)."""
-        ssrcs = self._table.header["ssrc"][rows].astype(np.int64)
+        legs, ssrcs = packets.legs, packets.ssrcs
         for i in np.flatnonzero(ssrcs != self._legs.ssrc[legs]).tolist():
             row, ssrc = int(legs[i]), int(ssrcs[i])
             leg, present = self._legs.leg(row), int(self._legs.ssrc[row])
@@ -296,19 +335,22 @@ class Intake:
         self.reception.restart(leg.row)
         self.begin_playout(leg)
 
-    def _receive_other(self, rows: Rows, legs: Rows, payload_types: NDArray[np.uint8], now: float) -> None:
+    def _receive_other(self, packets: Packets, payload_types: NDArray[np.uint32], now: float) -> None:
         """Telephone events; comfort noise, which says that nothing is missing; and what was never negotiated."""
-        events = np.flatnonzero(payload_types == self._legs.event_type[legs])
+        is_event = payload_types == self._legs.event_type[packets.legs]
+        noise = int(np.count_nonzero(~is_event & (payload_types == COMFORT_NOISE)))
+        events = np.flatnonzero(is_event)
+        self.counters.unexpected_payload += payload_types.size - events.size - noise
         self.counters.events_dropped += max(0, events.size - self.settings.events_max)
-        noise = int(np.count_nonzero(payload_types == COMFORT_NOISE))
-        self.counters.unexpected_payload += rows.size - events.size - noise
-        events = events[: self.settings.events_max]
-        offsets, sizes = payload_bounds(self._table, rows[events])
-        for i, offset, size in zip(events.tolist(), offsets.tolist(), sizes.tolist(), strict=True):
-            row = int(rows[i])
-            self._legs.at_work = leg = self._legs.leg(int(legs[i]))
+        chosen = packets.only(events[: self.settings.events_max])
+        offsets, sizes = payload_bounds(self._table, chosen.rows, chosen.words)
+        rows, legs, timestamps = chosen.rows.tolist(), chosen.legs.tolist(), chosen.timestamps.tolist()
+        for row, at, timestamp, offset, size in zip(
+            rows, legs, timestamps, offsets.tolist(), sizes.tolist(), strict=True
+        ):
+            self._legs.at_work = leg = self._legs.leg(at)
             payload = self._table.data[row, offset : offset + max(size, 0)].tobytes()
-            for ended in leg.events.receive(payload, int(self._table.header["timestamp"][row]), now):
+            for ended in leg.events.receive(payload, timestamp, now):
                 self._events.append(telephone_event(leg, ended, int(self._jitter.clock[leg.row])))
             if leg.events.going_on:
                 self._sounding[leg.row] = leg
@@ -316,42 +358,44 @@ class Intake:
                 self._sounding.pop(leg.row, None)
         self._legs.at_work = None
 
-    def _place(self, rows: Rows, legs: Rows, due: float) -> None:
+    def _place(self, packets: Packets, ages_ms: NDArray[np.float64]) -> None:
         """Put sound where it plays."""
-        table = self._table
-        offsets, durations = payload_bounds(table, rows)
-        units = np.full(rows.size, HALF_BYTES, np.int32)
-        opus = np.flatnonzero(self._legs.encoding[legs] == OPUS)
-        for i in opus.tolist():
-            # By the packet's own first bytes (RFC 6716 §3.1), not by its size.
-            payload = table.data[rows[i], offsets[i] : offsets[i] + max(durations[i], 0)]
-            durations[i] = packet_samples(payload, payload.size)
-        units[opus] = HALF_SAMPLES
+        offsets, durations = payload_bounds(self._table, packets.rows, packets.words)
+        opus = np.flatnonzero(self._legs.encoding.take(packets.legs) == OPUS)
+        units: NDArray[np.int32] | int = HALF_BYTES
+        if opus.size:
+            self._measure_opus(packets.rows[opus], opus, offsets, durations)
+            units = np.full(durations.size, HALF_BYTES, np.int32)
+            units[opus] = HALF_SAMPLES
         sound = (durations > 0) & (durations % units == 0)
         if not sound.all():
             self.counters.malformed += int(np.count_nonzero(~sound))
-            rows, legs, offsets, durations = rows[sound], legs[sound], offsets[sound], durations[sound]
-        timestamps = table.header["timestamp"][rows].astype(np.uint32)
-        ages_ms = (due - table.arrival[rows]) * 1000.0
-        placement = self._jitter.place(legs, timestamps, durations, ages_ms)
+            packets, offsets, durations, ages_ms = packets.only(sound), offsets[sound], durations[sound], ages_ms[sound]
+        placement = self._jitter.place(packets.legs, packets.timestamps, durations, ages_ms)
         if opus.size:
-            placement = self._keep_opus(rows, legs, offsets, placement)
-        self._rings.put(legs, placement, table, rows, offsets)
+            placement = self._keep_opus(packets, offsets, placement)
+        self._rings.put(packets.legs, placement, self._table, packets.rows, offsets)
 
-    def _keep_opus(self, rows: Rows, legs: Rows, offsets: NDArray[np.int32], placement: Placement) -> Placement:
+    def _measure_opus(self, rows: Rows, opus: Rows, offsets: NDArray[np.int32], durations: NDArray[np.int32]) -> None:
+        """How long packets last, by their own first bytes (RFC 6716 §3.1) and not by their size."""
+        for row, i in zip(rows.tolist(), opus.tolist(), strict=True):
+            payload = self._table.data[row, offsets[i] : offsets[i] + max(durations[i], 0)]
+            durations[i] = packet_samples(payload, payload.size)
+
+    def _keep_opus(self, packets: Packets, offsets: NDArray[np.int32], placement: Placement) -> Placement:
         """Keep the packets of Opus legs; returns the others' places."""
         table = self._table
-        opus = self._legs.encoding[legs[placement.kept]] == OPUS
+        opus = self._legs.encoding[packets.legs[placement.kept]] == OPUS
         for kept in np.flatnonzero(opus).tolist():
             i = int(placement.kept[kept])
-            self._legs.at_work = leg = self._legs.leg(int(legs[i]))
+            self._legs.at_work = leg = self._legs.leg(int(packets.legs[i]))
             stream = leg.opus
             assert stream is not None, "legs of this encoding have one"
-            _, size = payload_bounds(table, rows[i : i + 1])
-            payload = table.data[rows[i], offsets[i] : offsets[i] + int(size[0])].tobytes()
-            stream.put(int(placement.half[kept]), payload)
+            row, offset = int(packets.rows[i]), int(offsets[i])
+            _, size = payload_bounds(table, packets.rows[i : i + 1], packets.words[i : i + 1])
+            stream.put(int(placement.half[kept]), table.data[row, offset : offset + int(size[0])].tobytes())
         self._legs.at_work = None
-        return Placement(placement.kept[~opus], placement.half[~opus], placement.halves[~opus])
+        return placement.only(~opus)
 
 
 def telephone_event(leg: Leg, ended: EndedEvent, clock: int) -> TelephoneEvent:

@@ -60,6 +60,28 @@ class Placement:
     half: NDArray[np.int32]
     """First half slot, counted without wrapping; may lie before playout where only the tail is in time."""
     halves: NDArray[np.int32]
+    places: Rows
+    """The slot of each packet of 20 ms that lies on the grid, in the rings of all legs as one; -1: any other packet."""
+    all_whole: bool
+    """Whether none is any other packet."""
+
+    def only(self, which: NDArray[np.bool_]) -> Placement:
+        """Some of the kept packets."""
+        return Placement(
+            self.kept[which], self.half[which], self.halves[which], self.places[which], all_whole=self.all_whole
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """The slots that play in a tick."""
+
+    places: Rows
+    """In the rings of all legs as one."""
+    filled: NDArray[np.uint16]
+    """`FULL`, 0, or one half."""
+    whole: NDArray[np.bool_]
+    all_whole: bool
 
 
 class JitterBuffers:
@@ -71,6 +93,7 @@ class JitterBuffers:
         self.mask = self.settings.slots - 1
         self.clock = np.full(legs_max, 160, np.int32)
         """RTP clock ticks in 20 ms."""
+        self._step = self.clock.view(np.uint32)
         self.running = np.zeros(legs_max, np.bool_)
         self.timestamp = np.zeros(legs_max, np.uint32)
         """RTP timestamp of the next slot to play."""
@@ -84,8 +107,10 @@ class JitterBuffers:
         self.skips = np.zeros(legs_max, np.int32)
         """Slots that the buffer has in excess and waits to skip."""
         self._halves = np.zeros((legs_max, self.settings.slots, 2), np.uint8)
-        self._full = self._halves.view(np.uint16)[:, :, 0]
+        self._full = self._halves.view(np.uint16).reshape(-1)
+        """Both halves of a slot as one word, the rings of all legs as one."""
         self._owner = np.zeros((legs_max, 2 * self.settings.slots), np.int32)
+        self._owner_of_slot = self._owner.reshape(-1)[: legs_max * self.settings.slots]
         self._score = np.zeros(legs_max, np.float64)
         self._slack = np.full(legs_max, np.inf)
         self._slacks = np.full((legs_max, _WINDOWS), -np.inf)
@@ -135,31 +160,25 @@ class JitterBuffers:
 
         `durations` are in RTP clock ticks and multiples of 10 ms; `ages_ms` is how long before this tick each came.
         """
-        half_clock = self.clock[legs] >> 1
+        clock = self.clock.take(legs)
         delta = self._delta(legs, timestamps)
-        unusual = self._unusual(legs, delta, durations, half_clock)
-        if unusual.size:
-            for i in unusual.tolist():
-                self._settle(i, legs, timestamps, durations)
-            delta = self._delta(legs, timestamps)
-        halves = durations // half_clock
-        first = delta // half_clock
-        late = first + halves <= 0
-        kept = np.flatnonzero(self.running[legs] & ~late & (first + halves <= 2 * self.settings.slots))
-        np.add.at(self.late, legs[late & self.running[legs]], 1)
-        np.minimum.at(self._slack, legs, delta * (TICK_MS / 2) / half_clock + ages_ms)
-        legs, first, halves = legs[kept], first[kept], halves[kept]
-        self._mark(legs, first, halves)
-        return Placement(kept, (self.slot[legs] << 1) + first, halves)
+        slots, rest = np.divmod(delta, clock)
+        if ((rest == 0) & (durations == clock) & self._flowing(legs, slots, 1, self.settings.slots)).all():
+            return self._place_whole(legs, slots, ages_ms)
+        return self._place_halves(legs, timestamps, durations, ages_ms)
 
-    def take(self, legs: Rows) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
-        """The slots that play in this tick, and how each is filled: `FULL`, 0, or one half; playout moves on."""
-        places = self.slot[legs] & self.mask
-        filled = self._full[legs, places]
-        self._full[legs, places] = 0
-        self._advance(legs)
-        self.missed[legs] = np.where(filled == FULL, 0, self.missed[legs] + 1)
-        return places, filled
+    def take(self, legs: Rows) -> Taken:
+        """The slots that play in this tick; playout moves on."""
+        slot = self.slot.take(legs)
+        places = legs * self.settings.slots + (slot & self.mask)
+        filled = self._full.take(places)
+        self._full[places] = 0
+        self.slot[legs] = (slot + 1) & _SLOT_MASK
+        self.timestamp[legs] += self._step.take(legs)
+        whole = filled == FULL
+        all_whole = bool(whole.all())
+        self.missed[legs] = 0 if all_whole else np.where(whole, 0, self.missed[legs] + 1)
+        return Taken(places, filled, whole, all_whole)
 
     def may_skip(self, leg: int) -> bool:
         """Whether a leg's excess has waited long enough to be skipped even in sound."""
@@ -167,11 +186,11 @@ class JitterBuffers:
 
     def skip(self, leg: int) -> tuple[int, bool]:
         """Take one more slot in the same tick: its place, and whether it is whole."""
-        places, filled = self.take(np.array([leg], np.intp))
+        taken = self.take(np.array([leg], np.intp))
         self.skips[leg] -= 1
         self._skip_at[leg] = self._ticks
         self._shift_slack(leg, -TICK_MS)
-        return int(places[0]), int(filled[0]) == FULL
+        return int(taken.places[0]), taken.all_whole
 
     def end_tick(self, legs: Rows) -> None:
         """Let scores fade; twice a second, decide which buffers are deeper than their slack asks for."""
@@ -182,19 +201,59 @@ class JitterBuffers:
 
     def _delta(self, legs: Rows, timestamps: NDArray[np.uint32]) -> NDArray[np.int32]:
         """How far packets lie ahead of playout, in clock ticks, whatever the wrap (RFC 3550 §5.1: 32 bits)."""
-        return (timestamps - self.timestamp[legs]).view(np.int32)
+        return (timestamps - self.timestamp.take(legs)).view(np.int32)
 
-    def _unusual(
-        self, legs: Rows, delta: NDArray[np.int32], durations: NDArray[np.int32], half_clock: NDArray[np.int32]
-    ) -> Rows:
-        plain = (
-            self.running[legs]
-            & (self.missed[legs] < self.settings.idle_ticks)
-            & (delta >= 0)
-            & (delta + durations <= self.settings.slots * self.clock[legs])
-            & (delta % half_clock == 0)
-        )
-        return np.flatnonzero(~plain)
+    def _flowing(
+        self, legs: Rows, first: NDArray[np.int32], size: NDArray[np.int32] | int, end: int
+    ) -> NDArray[np.bool_]:
+        """Which packets lie, from `first` on, within a ring that plays (of one that does not, all is missed)."""
+        within = first.view(np.uint32) <= end - size  # below zero is a large number
+        flowing: NDArray[np.bool_] = within & (self.missed.take(legs) < self.settings.idle_ticks)
+        return flowing
+
+    def _place_whole(self, legs: Rows, slots: NDArray[np.int32], ages_ms: NDArray[np.float64]) -> Placement:
+        """Packets of 20 ms on the grid, of timelines that play: what nearly all are."""
+        np.minimum.at(self._slack, legs, slots * TICK_MS + ages_ms)
+        slot = self.slot.take(legs) + slots
+        places = legs * self.settings.slots + (slot & self.mask)
+        batch = np.arange(legs.size, dtype=np.int32)
+        # Two packets of one slot in a batch: the last one written owns it.
+        self._owner_of_slot[places] = batch
+        new = (self._full.take(places) != FULL) & (self._owner_of_slot.take(places) == batch)
+        self._full[places] = FULL
+        if not new.all():
+            np.add.at(self.duplicates, legs[~new], 1)
+        kept = np.arange(legs.size, dtype=np.intp)
+        return Placement(kept, slot << 1, np.full(legs.size, 2, np.int32), places, all_whole=True)
+
+    def _place_halves(
+        self,
+        legs: Rows,
+        timestamps: NDArray[np.uint32],
+        durations: NDArray[np.int32],
+        ages_ms: NDArray[np.float64],
+    ) -> Placement:
+        """Any packets: timelines begin, jump and move, and what is kept lies on half slots."""
+        half_clock = self.clock[legs] >> 1
+        halves = durations // half_clock
+        delta = self._delta(legs, timestamps)
+        first, rest = np.divmod(delta, half_clock)
+        plain = (rest == 0) & self._flowing(legs, first, halves, 2 * self.settings.slots)
+        for i in np.flatnonzero(~plain).tolist():
+            self._settle(i, legs, timestamps, durations)
+        delta = self._delta(legs, timestamps)
+        first = delta // half_clock
+        late = first + halves <= 0
+        running = self.running[legs]
+        kept = np.flatnonzero(running & ~late & (first + halves <= 2 * self.settings.slots))
+        np.add.at(self.late, legs[late & running], 1)
+        np.minimum.at(self._slack, legs, delta * (TICK_MS / 2) / half_clock + ages_ms)
+        legs, first, halves = legs[kept], first[kept], halves[kept]
+        half = (self.slot[legs] << 1) + first
+        self._mark(legs, half, first, halves)
+        whole = (half & 1 == 0) & (halves == 2) & (first >= 0)
+        places = np.where(whole, legs * self.settings.slots + ((half >> 1) & self.mask), -1)
+        return Placement(kept, half, halves, places, all_whole=False)
 
     def _settle(self, i: int, legs: Rows, timestamps: NDArray[np.uint32], durations: NDArray[np.int32]) -> None:
         """Decide what an unusual packet does to its leg's playout: begin it, move it, or nothing."""
@@ -252,13 +311,11 @@ class JitterBuffers:
         self._score[leg] = 0.0
         self._shift_slack(leg, slots * TICK_MS)
 
-    def _mark(self, legs: Rows, first: NDArray[np.int32], halves: NDArray[np.int32]) -> None:
+    def _mark(
+        self, legs: Rows, positions: NDArray[np.int32], first: NDArray[np.int32], halves: NDArray[np.int32]
+    ) -> None:
         """Mark half slots as filled; a packet that adds nothing to them is a duplicate."""
         if not legs.size:
-            return
-        positions = (self.slot[legs] << 1) + first
-        if ((first | positions) & 1 == 0).all() and (halves == 2).all() and (first >= 0).all():
-            self._mark_whole(legs, (positions >> 1) & self.mask)
             return
         ring = self._halves.reshape(self._halves.shape[0], -1)
         wrap = 2 * self.settings.slots - 1
@@ -273,20 +330,6 @@ class JitterBuffers:
             ring[leg, place] = 1
         if not added.all():
             np.add.at(self.duplicates, legs[~added], 1)
-
-    def _mark_whole(self, legs: Rows, places: NDArray[np.int32]) -> None:
-        """The same for packets of 20 ms on the grid."""
-        batch = np.arange(legs.size, dtype=np.int32)
-        new = self._full[legs, places] != FULL
-        self._owner[legs, places] = batch
-        new &= self._owner[legs, places] == batch
-        self._full[legs, places] = FULL
-        if not new.all():
-            np.add.at(self.duplicates, legs[~new], 1)
-
-    def _advance(self, legs: Rows) -> None:
-        self.slot[legs] = (self.slot[legs] + 1) & _SLOT_MASK
-        self.timestamp[legs] += self.clock[legs].astype(np.uint32)
 
     def _move(self, leg: int, by: int) -> None:
         self.timestamp[leg] = (int(self.timestamp[leg]) + by) & 0xFFFFFFFF

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
 
+from relay.codecs.g711 import Law
 from relay.codecs.opus import OpusEncoder
 from relay.errors import Exhausted
 from relay.media import LegId, OpenLeg
 from relay.plane.dtmf import EventReceiver
 from relay.plane.opus_stream import OpusStream
 from relay.plane.packets import Rows
+from relay.plane.rtp import CLOCK_RATE_PER_TICK
 from relay.plane.srtp import SrtpContext
 
 PCMU: Final = 0
 PCMA: Final = 1
 OPUS: Final = 2
 ENCODINGS: Final = {"PCMU": PCMU, "PCMA": PCMA, "opus": OPUS}
-LAWS: Final = ("PCMU", "PCMA")
+LAWS: Final[tuple[Law, ...]] = ("PCMU", "PCMA")
 NO_EVENTS: Final = 255
 """No payload type: they have seven bits."""
 
@@ -38,7 +40,10 @@ class Leg:
     outbound: SrtpContext | None
     events: EventReceiver
     opus: OpusStream | None = None
-    encoder: OpusEncoder | None = None
+    encoders: dict[int, OpusEncoder] = field(default_factory=dict[int, OpusEncoder])
+    """Its own, by the rate of what they encode; made when they are first needed."""
+    encoding_with: OpusEncoder | None = None
+    """The one that spoke to it last, its own or one that many share."""
     endpoint: int = 0
     """Key of the address that its packets come from; 0: none has been authenticated yet."""
     report_endpoint: int = 0
@@ -63,6 +68,8 @@ class LegTable:
         self.legs_max = legs_max
         self.by_id: dict[LegId, Leg] = {}
         self.by_row: list[Leg | None] = [None] * legs_max
+        self.ids: list[LegId] = [LegId("")] * legs_max
+        """By row; of a free row, whoever had it last."""
         self.receive_handles: list[Any] = [None] * legs_max
         self.send_handles: list[Any] = [None] * legs_max
         self._free = list(range(legs_max - 1, -1, -1))
@@ -70,15 +77,18 @@ class LegTable:
         self.at_work: Leg | None = None
         """The leg that work on single legs is at: whoever catches a defect there knows whose sound it is."""
 
-        self.open = np.zeros(legs_max, np.bool_)
-        self.active = np.zeros(legs_max, np.bool_)
-        """In a conference or with a track: only then are its packets decoded."""
+        self.open, self.active, self.encrypted, self.latching, self.sending = np.zeros((5, legs_max), np.bool_)
+        """Active: in a conference or with a track, only then are its packets decoded. Encrypted: what comes is SRTP.
+        Latching: its address follows authenticated packets. Sending: the last tick sent; if not, the next packet
+        carries the marker bit."""
         self.active_since = np.zeros(legs_max, np.float64)
         self.encoding = np.zeros(legs_max, np.uint8)
+        self.clock = np.zeros(legs_max, np.uint32)
+        """RTP clock ticks in 20 ms."""
+        self.listening_rate = np.zeros(legs_max, np.int32)
+        """In hertz: what it hears is mixed, and for Opus encoded, at this rate."""
         self.payload_type = np.zeros(legs_max, np.uint8)
         self.event_type = np.full(legs_max, NO_EVENTS, np.uint8)
-        self.encrypted = np.zeros(legs_max, np.bool_)
-        """Whether what comes is SRTP."""
         self.heard = np.zeros(legs_max, np.float64)
         """When something authentic came last; minus infinity: never."""
         self.silences_said = np.zeros(legs_max, np.int64)
@@ -89,18 +99,15 @@ class LegTable:
         self.send_sequence = np.zeros(legs_max, np.uint16)
         self.send_timestamp = np.zeros(legs_max, np.uint32)
         """Timestamp of the present tick; it goes on while nothing is sent."""
-        self.sending = np.zeros(legs_max, np.bool_)
-        """Whether the last tick sent: if not, the next packet carries the marker bit."""
-        self.latching = np.zeros(legs_max, np.bool_)
-        """Whether the leg's address follows authenticated packets."""
         self.socket = np.zeros(legs_max, np.int32)
         self.named = np.zeros(legs_max, np.uint64)
         """The remote address that signalling or ICE named last, as an endpoint key; 0: none."""
         self.remote = np.zeros(legs_max, np.uint64)
         """Where to send, as an endpoint key; 0: nowhere yet."""
         self.counters = np.zeros((6, legs_max), np.int64)
-        self.packets_sent, self.octets_sent, self.concealed = self.counters[:3]
-        self.unauthenticated, self.replayed, self.off_contact = self.counters[3:]
+        (
+            self.packets_sent, self.octets_sent, self.concealed, self.unauthenticated, self.replayed, self.off_contact
+        ) = self.counters  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.by_id)
@@ -121,9 +128,11 @@ class LegTable:
         row, opened = leg.row, leg.opened
         self.by_id[leg.leg_id] = leg
         self.by_row[row] = leg
+        self.ids[row] = leg.leg_id
         self.receive_handles[row] = leg.inbound.handle if leg.inbound else None
         self.send_handles[row] = leg.outbound.handle if leg.outbound else None
         self.encoding[row] = ENCODINGS[opened.codec.encoding]
+        self.clock[row] = CLOCK_RATE_PER_TICK[opened.codec.encoding]
         self.payload_type[row] = opened.codec.payload_type
         self.event_type[row] = NO_EVENTS if opened.telephone_event is None else opened.telephone_event
         self.encrypted[row] = leg.inbound is not None

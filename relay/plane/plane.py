@@ -214,7 +214,7 @@ class Plane:
     def _mix(self, tick: int) -> None:
         stages = self.stages
         stages.conferences.mix(tick)
-        stages.loudness.measure_heard(stages.conferences.mixer)
+        stages.loudness.measure_heard(stages.conferences.sounds)
         levels = stages.loudness.report(tick, np.flatnonzero(stages.conferences.members > 0))
         if levels is not None:
             self._events.append(levels)

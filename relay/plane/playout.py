@@ -44,6 +44,10 @@ class Playout:
         self._wide = wide
         self._concealment = Concealment(legs.legs_max)
         self._decoded: Pcm = np.zeros((legs.legs_max, SLOT_BYTES), np.float32)
+        self._codes: dict[g711.Law, tuple[Rows, Bytes]] = {}
+        """What legs of a law said in this tick, as it came or was made up: ascending rows, and payloads."""
+        self._nothing: NDArray[np.bool_] = np.zeros(legs.legs_max, np.bool_)
+        self._nothing.flags.writeable = False
         self._samples: Samples = np.zeros((legs.legs_max, OPUS_SAMPLES), np.int16)
 
     def open(self, leg: int) -> None:
@@ -58,28 +62,30 @@ class Playout:
             return self._play_opus(rows)
         return self._play_g711(LAWS[encoding], rows)
 
+    def codes(self, law: g711.Law, legs: Rows) -> Bytes:
+        """The payloads of legs of a law that play in this tick."""
+        rows, payload = self._codes[law]
+        return payload.take(np.searchsorted(rows, legs), axis=0, mode="clip")
+
     def _play_g711(self, law: g711.Law, rows: Rows) -> Played:
-        places, filled = self._jitter.take(rows)
-        payload = self._rings.take(rows, places)
+        taken = self._jitter.take(rows)
+        payload = self._rings.take(taken.places)
         sound = self._decoded[: rows.size]
         g711.decode(law, payload, sound)
-        whole = filled == FULL
-        concealed = lost = np.zeros(rows.size, np.bool_)
-        if not whole.all():
-            concealed, lost = self._conceal(rows, ~whole, filled, sound)
-        returning = whole & (self._concealment.run[rows] > 0)
-        changed = ~whole | returning
-        if returning.any():
-            frames = sound[returning]
-            self._concealment.recover(rows[returning], frames)
-            sound[returning] = frames
-        if (excess := self._jitter.skips[rows] > 0).any():
-            for i in np.flatnonzero(excess & whole).tolist():
-                changed[i] |= self._skip(law, int(rows[i]), sound[i])
+        changed = concealed = lost = self._nothing[: rows.size]
+        if not taken.all_whole:
+            concealed, lost = self._conceal(rows, ~taken.whole, taken.filled, sound)
+            self._legs.concealed[rows] += concealed
+            changed = ~taken.whole
+        run = self._concealment.run.take(rows)
+        if run.any():
+            changed = changed | self._recover(rows, taken.whole & (run > 0), sound)
+        if self._jitter.skips.any():
+            changed = changed | self._skip(law, rows, taken.whole, sound)
         if changed.any():
             payload[changed] = _encoded(law, sound[changed])
         self._narrow[rows] = sound
-        self._legs.concealed[rows] += concealed
+        self._codes[law] = rows, payload
         return Played(rows, payload, sound, concealed, lost)
 
     def _conceal(
@@ -98,20 +104,35 @@ class Playout:
         lost[at] = ~audible
         return concealed, lost
 
-    def _skip(self, law: g711.Law, leg: int, sound: Pcm) -> bool:
+    def _recover(self, rows: Rows, returning: NDArray[np.bool_], sound: Pcm) -> NDArray[np.bool_]:
+        """Blend in the first frames after what was made up; returns which."""
+        if returning.any():
+            frames = sound[returning]
+            self._concealment.recover(rows[returning], frames)
+            sound[returning] = frames
+        return returning
+
+    def _skip(self, law: g711.Law, rows: Rows, whole: NDArray[np.bool_], sound: Pcm) -> NDArray[np.bool_]:
+        """Shorten what is deeper than it must be; returns which frames that changed."""
+        skipped = np.zeros(rows.size, np.bool_)
+        for i in np.flatnonzero((self._jitter.skips.take(rows) > 0) & whole).tolist():
+            skipped[i] = self._skip_one(law, int(rows[i]), sound[i])
+        return skipped
+
+    def _skip_one(self, law: g711.Law, leg: int, sound: Pcm) -> bool:
         """Play two slots in one tick, cross-faded: in silence, or when waiting for silence took too long."""
         if not self._jitter.may_skip(leg) and float(np.dot(sound, sound)) / sound.size > _SILENT_ENERGY:
             return False
         place, whole = self._jitter.skip(leg)
         if whole:
             following = np.empty(SLOT_BYTES, np.float32)
-            g711.decode(law, self._rings.take(np.array([leg]), np.array([place]))[0], following)
+            g711.decode(law, self._rings.take(np.array([place]))[0], following)
             sound += (following - sound) * np.linspace(0.0, 1.0, SLOT_BYTES, dtype=np.float32)
         return True
 
     def _play_opus(self, rows: Rows) -> Played:
         first = self._jitter.slot[rows] << 1
-        _, filled = self._jitter.take(rows)
+        filled = self._jitter.take(rows).filled
         frames = self._samples[: rows.size]
         concealed, lost = np.zeros(rows.size, np.bool_), np.zeros(rows.size, np.bool_)
         for i, row in enumerate(rows.tolist()):

@@ -40,12 +40,14 @@ class Reception:
         self._reported = np.zeros((legs_max, 2), np.int64)
         self.jitter = np.zeros(legs_max, np.float64)
         """Interarrival jitter in seconds (RFC 3550 §6.4.1)."""
-        self._arrival = np.zeros(legs_max, np.float64)
-        self._timestamp = np.zeros(legs_max, np.uint32)
+        self._transit = np.zeros(legs_max, np.float64)
+        """Arrival of the last packet less its timestamp, in seconds (RFC 3550 A.8)."""
+        self._tick_seconds = np.full(legs_max, 1 / 8000)
         self._last = np.zeros(legs_max, np.int32)
 
-    def open(self, leg: int) -> None:
-        """A new leg in a row."""
+    def open(self, leg: int, clock_rate: int = 8000) -> None:
+        """A new leg in a row; `clock_rate` is of its RTP timestamps, in hertz."""
+        self._tick_seconds[leg] = 1 / clock_rate
         self.restart(leg)
         self.received[leg] = self._lost_before[leg] = 0
         self._reported[leg] = 0
@@ -57,7 +59,7 @@ class Reception:
         self._started[leg] = False
         self._bad_sequence[leg] = -1
         self._received_since[leg] = 0
-        self._arrival[leg] = -np.inf
+        self._transit[leg] = -np.inf
 
     def receive(
         self,
@@ -65,16 +67,13 @@ class Reception:
         sequences: NDArray[np.uint16],
         timestamps: NDArray[np.uint32],
         arrivals: NDArray[np.float64],
-        clock: NDArray[np.int32],
         timed: NDArray[np.bool_],
     ) -> None:
-        """Count a batch in order of arrival.
-
-        `clock` is RTP clock ticks in 20 ms; what is not `timed` (telephone events keep one timestamp) tells no jitter.
-        """
+        """Count a batch in order of arrival; what is not `timed` (events keep one timestamp) tells no jitter."""
         np.add.at(self.received, legs, 1)
-        offset = (sequences - self._highest[legs].astype(np.uint16)).view(np.int16)
-        unusual = ~self._started[legs] | (offset > DROPOUT_MAX) | (offset < -MISORDER_MAX)
+        highest = self._highest.take(legs)
+        offset = (sequences - highest.astype(np.uint16)).view(np.int16)
+        unusual = ~self._started.take(legs) | ((offset + MISORDER_MAX).view(np.uint16) > DROPOUT_MAX + MISORDER_MAX)
         if unusual.any():
             counted = np.array(
                 [
@@ -83,14 +82,15 @@ class Reception:
                 ]
             )
             legs, sequences = legs[counted], sequences[counted]
-            timestamps, arrivals, clock, timed = timestamps[counted], arrivals[counted], clock[counted], timed[counted]
-            offset = (sequences - self._highest[legs].astype(np.uint16)).view(np.int16)
+            timestamps, arrivals, timed = timestamps[counted], arrivals[counted], timed[counted]
+            highest = self._highest[legs]
+            offset = (sequences - highest.astype(np.uint16)).view(np.int16)
         np.add.at(self._received_since, legs, 1)
-        np.maximum.at(self._highest, legs, self._highest[legs] + offset)
+        np.maximum.at(self._highest, legs, highest + offset)
         if timed.all():
-            self._measure_jitter(legs, timestamps, arrivals, clock)
+            self._measure_jitter(legs, timestamps, arrivals)
         else:
-            self._measure_jitter(legs[timed], timestamps[timed], arrivals[timed], clock[timed])
+            self._measure_jitter(legs[timed], timestamps[timed], arrivals[timed])
 
     def lost(self, leg: int) -> int:
         """Packets that were sent and never came; a negative count (duplicates, RFC 3550 A.3) is none."""
@@ -135,26 +135,23 @@ class Reception:
         legs: Rows,
         timestamps: NDArray[np.uint32],
         arrivals: NDArray[np.float64],
-        clock: NDArray[np.int32],
     ) -> None:
         """J += (|D| - J) / 16 for each packet in its leg's order of arrival."""
         if not legs.size:
             return
+        # D is the change of this; where timestamps wrap or jump it is large, and left out.
+        transit = arrivals - timestamps * self._tick_seconds.take(legs)
         self._last[legs] = batch = np.arange(legs.size, dtype=np.int32)
-        distinct = bool((self._last[legs] == batch).all())
-        if not distinct:
-            order = np.argsort(legs, kind="stable")
-            legs, timestamps, arrivals, clock = legs[order], timestamps[order], arrivals[order], clock[order]
-        before, sent_before = self._arrival[legs], self._timestamp[legs]
-        self._arrival[legs], self._timestamp[legs] = arrivals, timestamps
-        if not distinct:
-            again = np.flatnonzero(legs[1:] == legs[:-1]) + 1
-            before[again], sent_before[again] = arrivals[again - 1], timestamps[again - 1]
-        media_seconds = (timestamps - sent_before).view(np.int32) / (clock * 50.0)
-        difference = np.abs(arrivals - before - media_seconds)
-        usable = difference < _INTERARRIVAL_SECONDS_MAX
-        if distinct:
-            self.jitter[legs] += np.where(usable, difference - self.jitter[legs], 0.0) / 16
+        if (self._last.take(legs) == batch).all():
+            difference = np.abs(transit - self._transit.take(legs))
+            self._transit[legs] = transit
+            jitter = self.jitter.take(legs)
+            change = (difference - jitter) * (1 / 16)
+            change[difference >= _INTERARRIVAL_SECONDS_MAX] = 0.0
+            self.jitter[legs] = jitter + change
             return
-        for leg, step in zip(legs[usable].tolist(), difference[usable].tolist(), strict=True):
-            self.jitter[leg] += (step - self.jitter[leg]) / 16
+        for leg, each in zip(legs.tolist(), transit.tolist(), strict=True):
+            step = abs(each - self._transit[leg])
+            self._transit[leg] = each
+            if step < _INTERARRIVAL_SECONDS_MAX:
+                self.jitter[leg] += (step - self.jitter[leg]) / 16

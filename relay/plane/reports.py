@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
-from mixer.frame import RATES, Pcm, Samples
-from mixer.levels import REPORT_TICKS, Levels
+from mixer.frame import Pcm, Rate, Samples
+from mixer.levels import REPORT_TICKS, Levels, Meter, mean_square
+from mixer.matrix import Kind
 from mixer.mix import Mixer
 from relay import media
 from relay.plane.jitter import JitterBuffers
@@ -159,35 +160,49 @@ class Reports:
 class Loudness:
     """How loud legs are, both ways, every 200 ms."""
 
-    def __init__(self, legs: LegTable) -> None:
+    def __init__(self, legs: LegTable, mixer: Mixer) -> None:
         self._legs = legs
         self._from = Levels(legs.legs_max)
-        self._to = Levels(legs.legs_max)
+        self._to = Meter(mixer.rows_max + 1)
+        self._said: Pcm = np.zeros(mixer.rows_max + 1, np.float32)
+        """Mean squares of this tick, by row of the mixer; the last is silence."""
+        self._mixer = mixer
 
     def measure_from(self, rows: Rows, sound: Pcm | Samples) -> None:
         """What legs said in this tick."""
-        self._from.measure(rows, sound)
+        self._said[rows] = energy = mean_square(sound)
+        self._from.count(rows, energy)
 
-    def measure_heard(self, mixer: Mixer) -> None:
-        """What listeners heard in this tick."""
-        for rate in RATES:
-            rows = mixer.listeners_at(rate)
-            if rows.size:
-                self._to.measure(rows, mixer.out[rate][rows])
+    def measure_heard(self, sounds: Mapping[Rate, Sequence[int]]) -> None:
+        """What listeners heard in this tick; `sounds` are the rows of the relay's own that play at each rate."""
+        mixer = self._mixer
+        for rate, rows in sounds.items():
+            for row in rows:
+                self._said[row] = mean_square(mixer.pcm[rate][row : row + 1])[0]
+        for rate in sounds:
+            listeners = mixer.listeners_at(rate)
+            if listeners.size:
+                kind = mixer.kind.take(listeners)
+                energy = mixer.energy.take(listeners)
+                if kind.min() != Kind.GENERAL:
+                    # -1, nobody, is the last row.
+                    energy = np.where(kind == Kind.GENERAL, energy, self._said[mixer.source.take(listeners)])
+                self._to.count(listeners, energy)
 
     def forget(self, row: int) -> None:
         """A leg closed."""
         self._from.reset(row)
         self._to.reset(row)
+        self._said[row] = 0
 
     def report(self, tick: int, rows: Rows) -> media.Levels | None:
         """Every tenth tick, the levels of the legs in conferences."""
         if tick % REPORT_TICKS or not rows.size:
             return None
         said, talking = self._from.report(rows)
-        heard, _ = self._to.report(rows)
+        heard = self._to.read(rows)
         return media.Levels(
-            leg_ids=tuple(self._legs.leg(row).leg_id for row in rows.tolist()),
+            leg_ids=tuple(map(self._legs.ids.__getitem__, rows.tolist())),
             from_leg=tuple(said.tolist()),
             to_leg=tuple(heard.tolist()),
             talking=tuple(talking.tolist()),

@@ -29,28 +29,37 @@ class Kinds:
     """How many are none of these, or too short for what they say they are."""
 
 
-def classify(table: PacketTable, count: int) -> Kinds:
-    """Sort rows 0 to `count` by RFC 7983 §7, and RTCP from RTP by RFC 5761 §4."""
-    first, second = table.header["first"][:count], table.header["second"][:count]
-    length = table.length[:count]
-    version_two = (first & 0xC0) == 0x80
-    reports = version_two & (second >= 192) & (second <= 223)
-    rtp = version_two & ~reports & (length >= HEADER_BYTES)
+def header_words(table: PacketTable, count: int) -> NDArray[np.uint32]:
+    """The first three words of rows 0 to `count`: of RTP, the whole fixed header (RFC 3550 §5.1).
+
+    SRTP leaves them in the clear. Of a datagram of less than twelve bytes, some is of whatever the row held before.
+    """
+    return table.data[:count, :HEADER_BYTES].view(">u4").astype(np.uint32)
+
+
+def classify(words: NDArray[np.uint32], length: NDArray[np.int32]) -> Kinds:
+    """Sort datagrams by RFC 7983 §7, and RTCP from RTP by RFC 5761 §4; `words` as `header_words` gives them."""
+    kind = _KINDS.take(words[:, 0] >> 16)
+    rtp = (kind == _RTP) & (length >= HEADER_BYTES)
     if rtp.all():
-        return Kinds(np.arange(count, dtype=np.intp), _NONE, _NONE, 0)
-    rtcp = reports & (length >= 8)
-    control = ((first <= 3) | ((first >= 20) & (first <= 63))) & (length > 0)
+        return Kinds(np.arange(length.size, dtype=np.intp), _NONE, _NONE, 0)
+    rtcp = (kind == _RTCP) & (length >= 8)
+    # A single byte tells STUN and DTLS: the second may be of whatever the row held before.
+    control = (kind == _CONTROL) & (length > 0)
     known = int(np.count_nonzero(rtp)) + int(np.count_nonzero(rtcp)) + int(np.count_nonzero(control))
-    return Kinds(np.flatnonzero(rtp), np.flatnonzero(rtcp), np.flatnonzero(control), count - known)
+    return Kinds(np.flatnonzero(rtp), np.flatnonzero(rtcp), np.flatnonzero(control), length.size - known)
 
 
-def payload_bounds(table: PacketTable, rows: Rows) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Offset and size of the payloads of RTP packets; a size below zero is malformed."""
-    first = table.header["first"][rows]
+def payload_bounds(
+    table: PacketTable, rows: Rows, words: NDArray[np.uint32]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Offset and size of the payloads of RTP packets; a size below zero is malformed. `words` are their headers."""
+    size = table.length.take(rows) - HEADER_BYTES
     offset = np.full(rows.size, HEADER_BYTES, np.int32)
-    size = table.length[rows] - HEADER_BYTES
-    for i in np.flatnonzero(first & 0x3F).tolist():
-        offset[i], size[i] = _bounds(table, int(rows[i]), int(first[i]))
+    unusual = words[:, 0] & _PADDING_EXTENSION_CSRC
+    if unusual.any():
+        for i in np.flatnonzero(unusual).tolist():
+            offset[i], size[i] = _bounds(table, int(rows[i]), int(words[i, 0]) >> 24)
     return offset, size
 
 
@@ -88,4 +97,18 @@ def _bounds(table: PacketTable, row: int, first: int) -> tuple[int, int]:
     return offset, end - offset
 
 
+def _kinds() -> NDArray[np.uint8]:
+    """By the first two bytes."""
+    first, second = np.divmod(np.arange(65536), 256)
+    version_two = first >> 6 == 2
+    reports = version_two & (second >= 192) & (second <= 223)
+    kinds = np.select(
+        [reports, version_two, (first <= 3) | ((first >= 20) & (first <= 63))], [_RTCP, _RTP, _CONTROL], _OTHER
+    )
+    return kinds.astype(np.uint8)
+
+
+_PADDING_EXTENSION_CSRC: Final = np.uint32(0x3F000000)
 _NONE: Rows = np.zeros(0, np.intp)
+_OTHER, _RTP, _RTCP, _CONTROL = range(4)
+_KINDS = _kinds()

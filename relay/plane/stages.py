@@ -58,9 +58,9 @@ class Stages:
         mixer = self.conferences.mixer
         self.playout = Playout(self.legs, self.jitter, self.rings, mixer.pcm[8000], mixer.pcm[48000])
         self.taps = Taps(settings.tracks_max)
-        self.transmission = Transmission(self.legs, mixer, sockets)
+        self.transmission = Transmission(self.legs, mixer, self.playout, sockets)
         self.reports = Reports(self.legs, self.intake.reception, self.jitter, wall)
-        self.loudness = Loudness(self.legs)
+        self.loudness = Loudness(self.legs, mixer)
 
     def _reorder(self) -> None:
         self.transmission.reorder()

@@ -41,7 +41,7 @@ class Buffer:
     def tick(self) -> int | None:
         legs = np.array([1], np.intp)
         half = int(self.jitter.slot[1]) * 2
-        _, filled = self.jitter.take(legs)
+        filled = self.jitter.take(legs).filled
         self.jitter.end_tick(legs)
         timestamp = None
         if filled[0] == FULL:
@@ -294,7 +294,7 @@ def test_legs_do_not_touch_one_another() -> None:
         keep = legs[legs % 5 != tick % 5] if tick > 3 else legs
         placement = jitter.place(keep, timestamps[keep], clock[keep].astype(np.int32), np.full(keep.size, 5.0))
         assert placement.kept.size == keep.size
-        _, filled = jitter.take(legs)
+        filled = jitter.take(legs).filled
         jitter.end_tick(legs)
         missing = legs[filled != FULL].tolist()
         expected = legs.tolist() if tick == 0 else [leg for leg in legs if tick - 1 > 3 and leg % 5 == (tick - 1) % 5]

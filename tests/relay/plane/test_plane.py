@@ -30,6 +30,7 @@ from relay.media import (
     LegLatched,
     SetCrosspoints,
     SourceId,
+    SrtpKey,
 )
 from relay.plane.legs import Leg
 from relay.plane.stages import PlaneSettings
@@ -863,8 +864,8 @@ def _track(phone: Phone, *, track_id: str = "t", rule: str | None = None) -> med
 def test_a_leg_that_cannot_be_opened_costs_no_row() -> None:
     world = World(PlaneSettings(legs_max=1, tracks_max=1))
     phone = Phone("a", 1, 400.0)
-    opened = dataclasses.replace(phone.open(), codec=Codec("opus", 111, complexity=99))
-    world.apply(opened)
+    opened = phone.open()
+    world.apply(dataclasses.replace(opened, receive_key=SrtpKey("AES_CM_128_HMAC_SHA1_80", b"short")))
     world.run(1)
     assert [event.leg_id for event in world.of(CommandRefused)] == [phone.leg_id]
     world.apply(phone.open())

@@ -22,7 +22,6 @@ def receive(reception: Reception, *packets: tuple[int, int, float], leg: int = 1
         np.array([sequence & 0xFFFF for sequence, _, _ in packets], np.uint16),
         np.array([timestamp & 0xFFFFFFFF for _, timestamp, _ in packets], np.uint32),
         np.array([arrival for _, _, arrival in packets]),
-        np.full(count, 160, np.int32),
         np.full(count, timed, np.bool_),
     )
 
@@ -124,7 +123,6 @@ def test_legs_of_one_batch_are_kept_apart() -> None:
             sequences,
             sequences.astype(np.uint32) * 160,
             sequences * 0.02,
-            np.full(5, 160, np.int32),
             np.ones(5, np.bool_),
         )
     assert [reception.lost(leg) for leg in range(4)] == [0, 8, 0, 0]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from relay.plane.packets import SEND_STRIDE, PacketTable
-from relay.plane.rtp import classify, payload_bounds, write_headers
+from relay.plane.rtp import Kinds, classify, header_words, payload_bounds, write_headers
 
 
 def table_of(*datagrams: bytes) -> PacketTable:
@@ -22,6 +22,11 @@ def table_of(*datagrams: bytes) -> PacketTable:
 
 def header(first: int = 0x80, second: int = 0) -> bytes:
     return struct.pack("!BBHII", first, second, 1, 2, 3)
+
+
+def kinds_of(*datagrams: bytes) -> Kinds:
+    table = table_of(*datagrams)
+    return classify(header_words(table, len(datagrams)), table.length[: len(datagrams)])
 
 
 def test_kinds_by_first_and_second_byte() -> None:
@@ -42,7 +47,7 @@ def test_kinds_by_first_and_second_byte() -> None:
         b"\x80\xc8\x00",
         b"",
     ]
-    kinds = classify(table_of(*datagrams), len(datagrams))
+    kinds = kinds_of(*datagrams)
     assert kinds.rtp.tolist() == [0, 1, 5]
     assert kinds.rtcp.tolist() == [2, 3, 4]
     assert kinds.control.tolist() == [6, 7, 8, 9]
@@ -50,7 +55,7 @@ def test_kinds_by_first_and_second_byte() -> None:
 
 
 def test_a_plain_table_is_sorted_at_once() -> None:
-    kinds = classify(table_of(header(), header(), header()), 3)
+    kinds = kinds_of(header(), header(), header())
     assert kinds.rtp.tolist() == [0, 1, 2]
     assert kinds.rtcp.size == kinds.control.size == kinds.malformed == 0
 
@@ -76,7 +81,7 @@ def test_a_plain_table_is_sorted_at_once() -> None:
 )
 def test_bounds_of_payloads(packet: bytes, payload: bytes | None) -> None:
     table = table_of(packet)
-    offset, size = payload_bounds(table, np.zeros(1, np.intp))
+    offset, size = payload_bounds(table, np.zeros(1, np.intp), header_words(table, 1))
     if payload is None:
         assert size[0] < 0
     else:
@@ -86,7 +91,7 @@ def test_bounds_of_payloads(packet: bytes, payload: bytes | None) -> None:
 @given(st.binary(min_size=12, max_size=200))
 def test_bounds_never_leave_the_datagram(packet: bytes) -> None:
     table = table_of(bytes([0x80 | packet[0] & 0x3F]) + packet[1:])
-    offset, size = payload_bounds(table, np.zeros(1, np.intp))
+    offset, size = payload_bounds(table, np.zeros(1, np.intp), header_words(table, 1))
     assert size[0] < 0 or 12 <= offset[0] <= offset[0] + size[0] <= len(packet)
 
 
