@@ -122,7 +122,9 @@ class Mixer:
             sums[fade.slot] += (before - sums[fade.slot]) * self._fall[rate]
         fading = np.array([fade.slot for fade in plan.fades], np.intp)
         self._limiter.apply(rate, sums, plan.order, copies=plan.copied.size, fading=fading)
-        self.out[rate][plan.order] = to_samples(sums)
+        # What the limiter has seen stays within full scale; a copied voice may overshoot it, where it was resampled.
+        to_samples(sums[: plan.copied.size])
+        self.out[rate][plan.order] = np.rint(sums, out=sums)
         self.energy[plan.order] = mean_square(sums)
 
     def _multiply(self, rate: Rate, batch: Batch, sums: Pcm) -> None:

@@ -8,7 +8,7 @@ gates and legs is one event in media time, and stamps the step's log entries wit
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, NewType
+from typing import Literal, NamedTuple, NewType
 
 LegId = NewType("LegId", str)
 """One media leg: what one participant sends to and hears from the relay."""
@@ -238,8 +238,7 @@ class Levels:
     talking: tuple[bool, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class LegStatistics:
+class LegStatistics(NamedTuple):
     """Counters of a leg since it opened; said every second as `LegReport`, and once in `LegClosed`."""
 
     packets_received: int = 0

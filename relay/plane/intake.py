@@ -188,12 +188,18 @@ class Intake:
         self._legs.at_work = None
 
     def _receive_packets(self, packets: Packets, now: float, due: float) -> None:
+        familiar = False
         if packets.legs.min() == UNKNOWN:
             packets = self._receive_strangers(packets, now)
         else:
-            packets = self._authenticate(packets)
+            familiar = self._are_familiar(packets)
+            packets = self._authenticate(packets, familiar=familiar)
         if packets.rows.size:
-            self._sort(packets, now, due)
+            self._sort(packets, now, due, familiar=familiar)
+
+    def _are_familiar(self, packets: Packets) -> bool:
+        """Whether all are of the streams that their legs are known to send."""
+        return bool((packets.ssrcs == self._legs.ssrc.take(packets.legs)).all())
 
     def _receive_strangers(self, packets: Packets, now: float) -> Packets:
         """Packets of which some come from unknown addresses: what is authentic, and whose it is."""
@@ -204,7 +210,7 @@ class Intake:
         known = packets.legs != UNKNOWN
         self.counters.strangers += int(np.count_nonzero(~known & ~plain))
         opened = packets.only(plain & known)
-        others = self._authenticate(packets.only(known & ~plain))
+        others = self._authenticate(packets.only(known & ~plain), familiar=False)
         rows = np.concatenate([opened.rows, others.rows])
         order = np.argsort(rows)
         legs, words = np.concatenate([opened.legs, others.legs]), np.concatenate([opened.words, others.words])
@@ -226,9 +232,9 @@ class Intake:
         leg.latch_said = True
         self._events.append(LegLatched(leg.leg_id, endpoint_address(leg.endpoint)))
 
-    def _authenticate(self, packets: Packets) -> Packets:
+    def _authenticate(self, packets: Packets, *, familiar: bool) -> Packets:
         """Decrypt in place; returns what is authentic, and counts the rest."""
-        if not (packets.ssrcs == self._legs.ssrc.take(packets.legs)).all():
+        if not familiar:
             packets = packets.only(self._has_room(packets))
         encrypted = self._legs.encrypted.take(packets.legs)
         if encrypted.all():
@@ -266,10 +272,10 @@ class Intake:
         good: NDArray[np.bool_] = np.array(statuses) == OK
         return good
 
-    def _sort(self, packets: Packets, now: float, due: float) -> None:
+    def _sort(self, packets: Packets, now: float, due: float, *, familiar: bool) -> None:
         """Sort authentic packets by what they carry; only sound of legs on a contact goes on."""
         table, legs = self._legs, packets.legs
-        if not (packets.ssrcs == table.ssrc.take(legs)).all():
+        if not familiar:
             packets = packets.only(self._follow_ssrcs(packets, now))
             legs = packets.legs
         table.heard[legs] = now

@@ -57,6 +57,8 @@ class Leg:
     """Middle NTP of the peer's last sender report, and when it came."""
     round_trip_ms: float | None = None
     peer_loss_ratio: float | None = None
+    description: bytes = b""
+    """Its part of every RTCP packet, made when it is first needed."""
     packets_reported: int = 0
     """Packets sent when our last report went."""
 

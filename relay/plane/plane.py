@@ -223,12 +223,12 @@ class Plane:
         stages = self.stages
         for leg, ended in stages.intake.expire_events(now):
             self._events.append(telephone_event(leg, ended, int(stages.jitter.clock[leg.row])))
-        for leg in stages.reports.due(self.tick_number, self._rows):
-            stages.legs.at_work = leg
-            remote = leg.report_endpoint or int(stages.legs.remote[leg.row])
-            if remote:
-                stages.transmission.queue_report(stages.reports.compound(leg, now), remote)
-        stages.legs.at_work = None
+        due = stages.reports.due(self.tick_number, self._rows)
+        if due.size:
+            for leg, packet in stages.reports.compounds(due, now):
+                remote = leg.report_endpoint or int(stages.legs.remote[leg.row])
+                if remote:
+                    stages.transmission.queue_report(packet, remote)
         due = stages.reports.due_leg_reports(self.tick_number, self._rows)
         if due.size:
             self._events.extend(stages.reports.leg_reports(due))

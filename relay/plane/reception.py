@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -17,14 +16,6 @@ _INTERARRIVAL_SECONDS_MAX: Final = 1.0
 """What lies further apart is a pause or a new timeline, not jitter."""
 
 
-@dataclass(frozen=True, slots=True)
-class Interval:
-    """What happened since the last report block (RFC 3550 A.3)."""
-
-    expected: int
-    received: int
-
-
 class Reception:
     """Columns over the rows of legs."""
 
@@ -37,7 +28,7 @@ class Reception:
         self._received_since = np.zeros(legs_max, np.int64)
         self._lost_before = np.zeros(legs_max, np.int64)
         self._bad_sequence = np.full(legs_max, -1, np.int64)
-        self._reported = np.zeros((legs_max, 2), np.int64)
+        self._reported = np.zeros((2, legs_max), np.int64)
         self.jitter = np.zeros(legs_max, np.float64)
         """Interarrival jitter in seconds (RFC 3550 §6.4.1)."""
         self._transit = np.zeros(legs_max, np.float64)
@@ -50,7 +41,7 @@ class Reception:
         self._tick_seconds[leg] = 1 / clock_rate
         self.restart(leg)
         self.received[leg] = self._lost_before[leg] = 0
-        self._reported[leg] = 0
+        self._reported[:, leg] = 0
         self.jitter[leg] = 0.0
 
     def restart(self, leg: int) -> None:
@@ -104,17 +95,22 @@ class Reception:
         missing = np.maximum(self._highest[legs] - self._base[legs] + 1 - self._received_since[legs], 0)
         return self._lost_before[legs] + np.where(self._started[legs], missing, 0)
 
-    def highest_sequence(self, leg: int) -> int:
-        """The extended highest sequence number, 32 bits."""
-        return int(self._highest[leg]) & 0xFFFFFFFF
+    def highest_sequences(self, legs: Rows) -> NDArray[np.int64]:
+        """The extended highest sequence numbers, 32 bits."""
+        return self._highest[legs] & 0xFFFFFFFF
 
-    def interval(self, leg: int) -> Interval:
-        """Expected and received packets since this was last asked."""
-        lost, received = self.lost(leg), int(self.received[leg])
-        expected = lost + received
-        since = Interval(expected - int(self._reported[leg, 0]), received - int(self._reported[leg, 1]))
-        self._reported[leg] = expected, received
-        return since
+    def jitter_ticks(self, legs: Rows) -> NDArray[np.int64]:
+        """Interarrival jitter in ticks of the legs' RTP clocks, as reports have it."""
+        ticks: NDArray[np.int64] = (self.jitter[legs] / self._tick_seconds[legs]).astype(np.int64)
+        return ticks
+
+    def intervals(self, legs: Rows) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Expected and received packets since this was last asked (RFC 3550 A.3)."""
+        received = self.received[legs]
+        expected = self.losses(legs) + received
+        before = self._reported[:, legs]
+        self._reported[:, legs] = expected, received
+        return expected - before[0], received - before[1]
 
     def _restart_at(self, leg: int, sequence: int) -> bool:
         """Whether an unexpected sequence number counts: the first of all, or the second in a row of a new series."""

@@ -22,6 +22,7 @@ from relay.plane.rtcp import (
     ReportBlock,
     SenderInfo,
     build,
+    description,
     middle,
     ntp_time,
     parse,
@@ -32,9 +33,10 @@ RTCP_TICKS: Final = 250
 """5 s, the least interval of RFC 3550 §6.2, for legs on a contact."""
 RTCP_TICKS_IDLE: Final = 750
 """15 s for legs that hear nothing: also what keeps address translators open (RFC 6263 §4.6)."""
+_RTCP_BATCH_TICKS: Final = 10
+_RTCP_GROUPS: Final = RTCP_TICKS // _RTCP_BATCH_TICKS
+_IDLE_ROUNDS: Final = RTCP_TICKS_IDLE // RTCP_TICKS
 LEG_REPORT_TICKS: Final = 50
-_SPREAD: Final = 97
-"""Prime to the interval: legs of neighbouring rows, which were opened together, report in different ticks."""
 _LEG_REPORT_GROUPS: Final = 5
 _LEG_REPORT_PHASE: Final = 5
 """Between the ticks that report levels."""
@@ -52,16 +54,16 @@ class Reports:
         self._reception = reception
         self._jitter = jitter
         self._wall = wall
-        self._rows: Rows = np.zeros(0, np.intp)
-        self._phases: Rows = self._rows
 
-    def due(self, tick: int, rows: Rows) -> Iterator[Leg]:
-        """Open legs whose RTCP is due in a tick."""
-        if rows is not self._rows:
-            self._rows, self._phases = rows, -rows * _SPREAD % RTCP_TICKS
-        for row in rows[self._phases == tick % RTCP_TICKS].tolist():
-            if self._legs.sending[row] or (row * _SPREAD + tick) % RTCP_TICKS_IDLE == 0:
-                yield self._legs.leg(row)
+    def due(self, tick: int, rows: Rows) -> Rows:
+        """Open legs whose RTCP is due in a tick: by turns, and some at once, since few and large batches cost least."""
+        group, rest = divmod(tick, _RTCP_BATCH_TICKS)
+        if rest:
+            return rows[:0]
+        due: Rows = rows[(rows - group) % _RTCP_GROUPS == 0]
+        idle_turn = (due - group) // _RTCP_GROUPS % _IDLE_ROUNDS == 0
+        turn: Rows = due[self._legs.sending[due] | idle_turn]
+        return turn
 
     def due_leg_reports(self, tick: int, rows: Rows) -> Rows:
         """Open legs whose counters are due in a tick, a fifth of them at once: few and large batches cost least."""
@@ -78,22 +80,36 @@ class Reports:
             yield media.LegReport(leg.leg_id, statistics)
 
     def compound(self, leg: Leg, now: float, *, goodbye: bool = False) -> bytes:
-        """The RTCP packet to send for a leg, encrypted if its media is."""
-        row, table = leg.row, self._legs
-        sent = int(table.packets_sent[row])
-        sender = None
-        if sent != leg.packets_reported:
-            sender = SenderInfo(
-                ntp=ntp_time(self._wall(now)),
-                timestamp=int(table.send_timestamp[row]),
-                packets=sent & 0xFFFFFFFF,
-                octets=int(table.octets_sent[row]) & 0xFFFFFFFF,
-            )
-        leg.packets_reported = sent
-        blocks = (self._block(leg, now),) if table.ssrc[row] >= 0 else ()
-        report = Report(int(table.send_ssrc[row]), sender, blocks)
-        packet = build(report, _cname(leg), goodbye=goodbye)
-        return packet if leg.outbound is None else leg.outbound.protect_rtcp(packet)
+        """The RTCP packet to send for one leg, encrypted if its media is."""
+        ((_, packet),) = self.compounds(np.array([leg.row], np.intp), now, goodbye=goodbye)
+        return packet
+
+    def compounds(self, rows: Rows, now: float, *, goodbye: bool = False) -> Iterator[tuple[Leg, bytes]]:
+        """The RTCP packets to send for legs."""
+        table, reception = self._legs, self._reception
+        ntp = ntp_time(self._wall(now))
+        expected, received = reception.intervals(rows)
+        missing = expected - received
+        fraction = np.where(missing > 0, missing * 256 // np.maximum(expected, 1), 0)
+        sending = (table.send_ssrc, table.packets_sent, table.send_timestamp, table.octets_sent)
+        hearing = (
+            table.ssrc[rows],
+            np.minimum(fraction, 255),
+            reception.losses(rows),
+            reception.highest_sequences(rows),
+            reception.jitter_ticks(rows),
+        )
+        columns = [column.tolist() for column in (rows, *(column[rows] for column in sending), *hearing)]
+        for row, ssrc, sent, timestamp, octets, *heard in zip(*columns, strict=True):
+            table.at_work = leg = table.leg(row)
+            sender = None
+            if sent != leg.packets_reported:
+                sender = SenderInfo(ntp, timestamp, sent & 0xFFFFFFFF, octets & 0xFFFFFFFF)
+            leg.packets_reported = sent
+            blocks = (self._block(leg, heard, now),) if heard[0] >= 0 else ()
+            packet = build(Report(ssrc, sender, blocks), _described(leg), goodbye=goodbye)
+            yield leg, packet if leg.outbound is None else leg.outbound.protect_rtcp(packet)
+        table.at_work = None
 
     def receive(self, leg: Leg, packet: bytes, arrival: float) -> None:
         """An authentic compound packet of a leg's peer. A BYE does not end the call: signalling does."""
@@ -139,22 +155,11 @@ class Reports:
         if seconds is not None:
             leg.round_trip_ms = round(seconds * 1000, 3)
 
-    def _block(self, leg: Leg, now: float) -> ReportBlock:
-        row = leg.row
-        interval = self._reception.interval(row)
-        missing = interval.expected - interval.received
-        fraction = missing * 256 // interval.expected if interval.expected > 0 and missing > 0 else 0
-        clock_rate = int(self._jitter.clock[row]) * 50
+    @staticmethod
+    def _block(leg: Leg, heard: Sequence[int], now: float) -> ReportBlock:
+        ssrc, fraction, lost, highest, jitter = heard
         last, came = leg.last_report
-        return ReportBlock(
-            ssrc=int(self._legs.ssrc[row]),
-            fraction_lost=min(fraction, 255),
-            cumulative_lost=self._reception.lost(row),
-            highest_sequence=self._reception.highest_sequence(row),
-            jitter=int(float(self._reception.jitter[row]) * clock_rate),
-            last_sender_report=last,
-            delay=int((now - came) * 65_536) if last else 0,
-        )
+        return ReportBlock(ssrc, fraction, lost, highest, jitter, last, int((now - came) * 65_536) if last else 0)
 
 
 class Loudness:
@@ -209,6 +214,8 @@ class Loudness:
         )
 
 
-def _cname(leg: Leg) -> bytes:
-    """Persistent for the leg, and telling nothing (RFC 7022 §4.2): its SSRC stands for it."""
-    return f"{leg.opened.ssrc:08x}@koppel".encode()
+def _described(leg: Leg) -> bytes:
+    """A CNAME that is persistent for the leg, and tells nothing (RFC 7022 §4.2): its SSRC stands for it."""
+    if not leg.description:
+        leg.description = description(leg.opened.ssrc, f"{leg.opened.ssrc:08x}@koppel".encode())
+    return leg.description

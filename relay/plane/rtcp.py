@@ -83,17 +83,21 @@ def round_trip_seconds(block: ReportBlock, wall: float) -> float | None:
     return units / 65_536
 
 
-def build(report: Report, cname: bytes, *, goodbye: bool = False) -> bytes:
-    """A compound packet: report, SDES CNAME (RFC 3550 §6.1 demands both), and BYE."""
+def description(ssrc: int, cname: bytes) -> bytes:
+    """The SDES packet with the CNAME, which RFC 3550 §6.1 demands in every compound packet."""
+    item = bytes((1, len(cname))) + cname
+    return _packet(SOURCE_DESCRIPTION, 1, struct.pack("!I", ssrc) + item + bytes(4 - len(item) % 4))
+
+
+def build(report: Report, described: bytes, *, goodbye: bool = False) -> bytes:
+    """A compound packet: report, description, and BYE."""
     kind, body = RECEIVER_REPORT, struct.pack("!I", report.ssrc)
     if report.sender is not None:
         sender = report.sender
         kind = SENDER_REPORT
         body += struct.pack("!QIII", sender.ntp, sender.timestamp, sender.packets, sender.octets)
     body += b"".join(_pack_block(block) for block in report.blocks)
-    item = bytes((1, len(cname))) + cname
-    chunk = struct.pack("!I", report.ssrc) + item + bytes(4 - len(item) % 4)
-    compound = _packet(kind, len(report.blocks), body) + _packet(SOURCE_DESCRIPTION, 1, chunk)
+    compound = _packet(kind, len(report.blocks), body) + described
     return compound + _packet(GOODBYE, 1, struct.pack("!I", report.ssrc)) if goodbye else compound
 
 

@@ -19,8 +19,9 @@ from relay.plane.playout import Playout
 from relay.plane.rtp import HEADER_BYTES, write_headers
 from relay.plane.srtp import RowCrypto
 
-_CONTROL_ROWS: Final = 256
-"""Rows for RTCP beside those for media."""
+_CONTROL_ROWS_MIN: Final = 256
+_LEGS_A_CONTROL_ROW: Final = 16
+"""Rows for RTCP beside those for media: a tick in which it is due has a twenty-fifth of all legs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,8 @@ class Transmission:
         self._legs = legs
         self._mixer = mixer
         self._sockets = sockets
-        self._table = PacketTable(legs.legs_max + _CONTROL_ROWS, SEND_STRIDE)
+        self._control_rows = max(_CONTROL_ROWS_MIN, legs.legs_max // _LEGS_A_CONTROL_ROW)
+        self._table = PacketTable(legs.legs_max + self._control_rows, SEND_STRIDE)
         self._crypto = RowCrypto(self._table)
         self._payloads = Payloads(legs, mixer, playout, self._table)
         self._raised: Resampler | None = None
@@ -69,7 +71,7 @@ class Transmission:
 
     def queue_report(self, packet: bytes, endpoint: int) -> None:
         """Send an RTCP packet, already encrypted, with this tick's media."""
-        if len(self._reports) < _CONTROL_ROWS:
+        if len(self._reports) < self._control_rows:
             self._reports.append((packet, endpoint))
         else:
             self.reports_dropped += 1

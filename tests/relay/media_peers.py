@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import heapq
 import itertools
@@ -164,7 +165,8 @@ class Phone:
 
     def receive(self, data: bytes) -> None:
         if 192 <= data[1] <= 223:
-            self.reports.append(self.inbound.unprotect_rtcp(data) if self.inbound else data)
+            with contextlib.suppress(pylibsrtp.Error):  # what is meant for another leg at this address
+                self.reports.append(self.inbound.unprotect_rtcp(data) if self.inbound else data)
             return
         plain = self.inbound.unprotect(data) if self.inbound else data
         _, second, sequence, timestamp, ssrc = struct.unpack_from("!BBHII", plain)

@@ -14,6 +14,7 @@ from relay.plane.rtcp import (
     ReportBlock,
     SenderInfo,
     build,
+    description,
     middle,
     ntp_time,
     parse,
@@ -28,7 +29,7 @@ _REPORTS = st.builds(Report, _U32, _SENDERS, st.lists(_BLOCKS, max_size=31).map(
 
 @given(_REPORTS, st.binary(max_size=60), st.booleans())
 def test_what_is_built_is_read_back(report: Report, cname: bytes, goodbye: bool) -> None:
-    packet = build(report, cname, goodbye=goodbye)
+    packet = build(report, description(report.ssrc, cname), goodbye=goodbye)
     assert len(packet) % 4 == 0
     assert list(parse(packet)) == [report] + [Goodbye((report.ssrc,))] * goodbye
 
@@ -37,7 +38,7 @@ def test_the_bytes_of_a_sender_report() -> None:
     """RFC 3550 §6.4.1, field by field, then SDES with CNAME (§6.5) and BYE (§6.6)."""
     block = ReportBlock(0x0A0B0C0D, 64, -2, 0x00010002, 80, 0x11223344, 65_536)
     report = Report(0x01020304, SenderInfo(0xAABBCCDD_EEFF0011, 160, 3, 480), (block,))
-    assert build(report, b"a@b", goodbye=True) == bytes.fromhex(
+    assert build(report, description(report.ssrc, b"a@b"), goodbye=True) == bytes.fromhex(
         "81c8000c 01020304 aabbccdd eeff0011 000000a0 00000003 000001e0"
         "0a0b0c0d 40fffffe 00010002 00000050 11223344 00010000"
         "81ca0003 01020304 01036140 62000000"
