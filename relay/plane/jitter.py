@@ -107,6 +107,8 @@ class JitterBuffers:
         self.missed[leg] = self.settings.idle_ticks
         self.skips[leg] = 0
         self._jump[leg] = -1
+        # Slots are taken before the first packet comes, too: what is still marked would play, whoever's it was.
+        self._halves[leg] = 0
         self._forget_depth(leg)
 
     def depth_ms(self, leg: int) -> float:
