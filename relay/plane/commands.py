@@ -160,8 +160,7 @@ class Commands:
         if remote is not None:
             stages.legs.remote[leg.row] = stages.legs.named[leg.row] = endpoint_key(leg.socket, remote)
         if remote_rtcp is not None:
-            leg.report_endpoint = endpoint_key(leg.socket + 1, remote_rtcp)
-            stages.intake.expect_reports(leg)
+            stages.intake.expect_reports(leg, endpoint_key(leg.socket + 1, remote_rtcp))
         stages.transmission.reorder()
 
     def _socket(self, local: Address) -> int:

@@ -166,10 +166,12 @@ class Intake:
             self._sort(rows, legs, now, due)
 
     def _adopt(self, rows: Rows, now: float) -> Rows:
-        adopted = self.latching.adopt(self._table, rows, now)
-        for row, leg in adopted:
+        """The packets that found their leg; of several sources that did, a leg's is the one that was heard last."""
+        adopted = sorted(self.latching.adopt(self._table, rows, now), key=lambda found: self._table.arrival[found[0]])
+        latest = {leg.row: (row, leg) for row, leg in adopted}
+        for row, leg in latest.values():
             self.latch(leg, int(self._table.endpoint[row]))
-        return np.array([row for row, _ in adopted], np.intp)
+        return np.array([row for row, _ in latest.values()], np.intp)
 
     def latch(self, leg: Leg, endpoint: int) -> None:
         """A leg's authenticated packets come from here."""
@@ -268,10 +270,12 @@ class Intake:
         self.counters.stray_ssrc += int(np.count_nonzero(~same))
         return same
 
-    def expect_reports(self, leg: Leg) -> None:
-        """RTCP that is not multiplexed comes from where signalling said, unless another leg's does."""
-        if self.endpoints.owner(leg.report_endpoint) == UNKNOWN:
-            self.endpoints.put(leg.report_endpoint, leg.row)
+    def expect_reports(self, leg: Leg, endpoint: int) -> None:
+        """RTCP that is not multiplexed comes from where signalling says, unless another leg's does."""
+        self.endpoints.remove(leg.report_endpoint, leg.row)
+        leg.report_endpoint = endpoint
+        if self.endpoints.owner(endpoint) == UNKNOWN:
+            self.endpoints.put(endpoint, leg.row)
 
     def begin_playout(self, leg: Leg) -> None:
         """A leg comes onto a contact: what it sent before is not played."""
