@@ -20,7 +20,7 @@ from relay.plane.packets import MediaSockets, PacketTable, Rows, endpoint_addres
 from relay.plane.reception import Reception
 from relay.plane.rings import HALF_BYTES, PayloadRings
 from relay.plane.rtp import COMFORT_NOISE, classify, payload_bounds
-from relay.plane.srtp import OK, REPLAYED, SSRCS_MAX, RowCrypto
+from relay.plane.srtp import OK, REPLAYED, RowCrypto
 
 _INTERLEAVED_SECONDS = 0.2
 """An SSRC that a leg left comes back only when the present one has been silent for so long."""
@@ -139,14 +139,25 @@ class Intake:
         self.counters.reports_dropped += max(0, known.size - self.settings.reports_max)
         for row in known[: self.settings.reports_max].tolist():
             self._legs.at_work = leg = self._legs.leg(int(owners[row]))
-            packet = self._table.datagram(row)
-            plain = packet if leg.inbound is None else leg.inbound.unprotect_rtcp(packet)
-            if plain is None:
+            self._receive_report(leg, row)
+        self._legs.at_work = None
+
+    def _receive_report(self, leg: Leg, row: int) -> None:
+        packet = plain = self._table.datagram(row)
+        if leg.inbound is not None:
+            ssrc = int.from_bytes(packet[4:8], "big")
+            if not self._legs.has_room_for_reports(leg.row, ssrc):
+                self.counters.stray_ssrc += 1
+                return
+            opened = leg.inbound.unprotect_rtcp(packet)
+            if opened is None:
                 self.counters.unauthenticated += 1
                 self._legs.unauthenticated[leg.row] += 1
-            else:
-                self._report(leg, plain, float(self._table.arrival[row]))
-        self._legs.at_work = None
+                return
+            plain = opened
+            if not self._legs.knows(leg.row, ssrc):
+                leg.report_ssrcs |= {ssrc}
+        self._report(leg, plain, float(self._table.arrival[row]))
 
     def _receive_packets(self, rows: Rows, owners: Rows, now: float, due: float) -> None:
         legs = owners[rows]
@@ -166,12 +177,10 @@ class Intake:
             self._sort(rows, legs, now, due)
 
     def _adopt(self, rows: Rows, now: float) -> Rows:
-        """The packets that found their leg; of several sources that did, a leg's is the one that was heard last."""
-        adopted = sorted(self.latching.adopt(self._table, rows, now), key=lambda found: self._table.arrival[found[0]])
-        latest = {leg.row: (row, leg) for row, leg in adopted}
-        for row, leg in latest.values():
+        adopted = self.latching.adopt(self._table, rows, now)
+        for row, leg in adopted:
             self.latch(leg, int(self._table.endpoint[row]))
-        return np.array([row for row, _ in latest.values()], np.intp)
+        return np.array([row for row, _ in adopted], np.intp)
 
     def latch(self, leg: Leg, endpoint: int) -> None:
         """A leg's authenticated packets come from here."""
@@ -202,9 +211,13 @@ class Intake:
         """False for an SSRC beyond those that a leg's SRTP context may come to know."""
         room: NDArray[np.bool_] = np.ones(rows.size, np.bool_)
         ssrcs = self._table.header["ssrc"][rows]
+        new: dict[int, set[int]] = {}
         for i in np.flatnonzero(ssrcs != self._legs.ssrc[legs]).tolist():
-            known = self._legs.leg(int(legs[i])).ssrcs
-            room[i] = len(known) < SSRCS_MAX - 1 or int(ssrcs[i]) in known
+            leg, ssrc = int(legs[i]), int(ssrcs[i])
+            strange = new.setdefault(leg, set())
+            room[i] = ssrc in strange or self._legs.has_room(leg, ssrc, len(strange))
+            if room[i]:
+                strange.add(ssrc)
         self.counters.stray_ssrc += int(np.count_nonzero(~room))
         return room
 

@@ -31,6 +31,8 @@ REPLAY_WINDOW: Final = 1024
 """Packets; RFC 3711 §3.3.2 asks for at least 64, which is less than a jitter buffer holds of 10 ms packets."""
 SSRCS_MAX: Final = 64
 """SSRCs that one inbound context knows: each costs memory, and forgetting one would let its packets be replayed."""
+REPORT_SSRCS_MAX: Final = 8
+"""The same of SSRCs that RTCP alone comes from: a peer that has not spoken yet reports from one."""
 
 _SRTP: Any = pylibsrtp
 """The library as it is: its types say little, and what is private in it is looked up with care."""
