@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import pytest
 
 from relay import media
 from relay.media import ConferenceId, Gain, SetCrosspoints
 from relay.plane.stages import PlaneSettings
-from tests.relay.media_peers import Phone, World, three
+from tests.relay.media_peers import LOCAL, Phone, World, three
 from tests.relay.test_plane_opus import OpusPhone
 
 
@@ -58,3 +61,42 @@ def test_the_last_samples_of_a_closed_leg_do_not_come_out_of_the_resampler_for_t
     row = world.plane.stages.legs.by_id[d.leg_id].row
     assert row == 0
     assert np.abs(world.plane.stages.conferences.mixer.pcm[48000][row]).max() == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"remote": ("somewhere", 5000)},
+        {"remote": ("10.0.0.1", 70_000)},
+        {"remote_rtcp": ("10.0.0.1", -1)},
+        {"telephone_event": 300},
+        {"ssrc": 1 << 32},
+        {"codec": media.Codec("opus", 128)},
+        {"codec": media.Codec("opus", 111, complexity=99)},
+        {"receive_key": media.SrtpKey("AEAD_AES_256_GCM", b"short")},
+        {"local": ("10.9.9.9", 1)},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_a_leg_that_cannot_be_opened_costs_nothing(wrong: dict[str, object]) -> None:
+    world = World(PlaneSettings(legs_max=1, tracks_max=1))
+    phone = Phone("a", 1, 400.0)
+    world.apply(dataclasses.replace(phone.open(), **wrong))  # type: ignore[arg-type]
+    world.run(1)
+    assert [event.leg_id for event in world.of(media.CommandRefused)] == [phone.leg_id]
+    assert (len(world.plane.stages.legs), len(world.plane.stages.intake.endpoints)) == (0, 0)
+    world.apply(phone.open())
+    world.run(1)
+    assert list(world.plane.stages.legs.by_id) == [phone.leg_id]
+
+
+def test_a_leg_that_cannot_be_moved_stays_where_it_was() -> None:
+    other = ("127.0.0.2", 40000)
+    world = World(addresses=(LOCAL, other))
+    a, b, _ = three(world)
+    world.run(20)
+    world.apply(media.MoveLeg(a.leg_id, ("somewhere", 1), local=other), media.MoveLeg(a.leg_id, ("10.0.0.1", -1)))
+    world.run(30)
+    assert [event.leg_id for event in world.of(media.CommandRefused)] == [a.leg_id] * 2
+    assert a.hears(b.hertz) > 7500
+    assert b.hears(a.hertz) > 7500
