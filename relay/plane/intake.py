@@ -8,15 +8,25 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from relay.codecs.opus import packet_samples
+from relay.codecs.opus import is_packet, packet_samples
 from relay.media import ControlDatagram, LegLatched, MediaEvent, TelephoneEvent
-from relay.plane.dtmf import EndedEvent
+from relay.plane.dtmf import PAYLOAD_BYTES, EndedEvent
 from relay.plane.endpoints import UNKNOWN, Endpoints
 from relay.plane.jitter import JitterBuffers, Placement
 from relay.plane.latching import Latching, LatchSettings
 from relay.plane.legs import OPUS, Leg, LegTable
 from relay.plane.opus_stream import HALF_SAMPLES
-from relay.plane.packets import MediaSockets, PacketTable, Rows, endpoint_address, endpoint_socket
+from relay.plane.outcomes import Outcomes
+from relay.plane.packets import (
+    OVERSIZED,
+    MediaSockets,
+    PacketTable,
+    Rows,
+    endpoint_address,
+    endpoint_socket,
+    ranks,
+    socket_column,
+)
 from relay.plane.reception import Reception
 from relay.plane.rings import HALF_BYTES, PayloadRings
 from relay.plane.rtp import COMFORT_NOISE, classify, payload_bounds
@@ -40,29 +50,15 @@ class IntakeSettings:
     """The same from one address."""
     reports_max: int = 256
     """RTCP packets."""
+    reports_leg_max: int = 8
+    """The same from one leg's addresses."""
     events_max: int = 256
     """Telephone-event packets."""
+    events_leg_max: int = 64
+    """The same of one leg."""
+    packets_leg_max: int = 128
+    """Authentic RTP packets of one leg: twice what a buffer holds of 10 ms packets, for ticks that come late."""
     latch: LatchSettings = field(default_factory=LatchSettings)
-
-
-@dataclass(slots=True)
-class IntakeCounters:
-    """What became of datagrams that are no leg's sound; all since the start."""
-
-    received: int = 0
-    table_full: int = 0
-    """Ticks whose table was full."""
-    malformed: int = 0
-    control_dropped: int = 0
-    reports_dropped: int = 0
-    events_dropped: int = 0
-    strangers: int = 0
-    """RTP and RTCP from addresses of no leg."""
-    unauthenticated: int = 0
-    unexpected_payload: int = 0
-    """Authentic packets of a payload type that was not negotiated."""
-    stray_ssrc: int = 0
-    """Authentic packets of an SSRC that the leg has left, or of one too many."""
 
 
 class Intake:
@@ -76,11 +72,11 @@ class Intake:
         rings: PayloadRings,
         settings: IntakeSettings | None = None,
         *,
-        report: Callable[[Leg, bytes, float], None],
+        report: Callable[[Leg, bytes, float], bool],
         latched: Callable[[], None],
     ) -> None:
         self.settings = settings or IntakeSettings()
-        self.counters = IntakeCounters()
+        self.outcomes = Outcomes()
         self.endpoints = Endpoints()
         self.reception = Reception(legs.legs_max)
         self.latching = Latching(legs, self.endpoints, self.settings.latch)
@@ -102,10 +98,11 @@ class Intake:
         table = self._table
         count = self._sockets.receive(table, now)
         if count:
-            self.counters.received += count
-            self.counters.table_full += count == table.rows
+            self.outcomes.received += count
+            self.outcomes.table_full += count == table.rows
             kinds = classify(table, count)
-            self.counters.malformed += kinds.malformed
+            if kinds.malformed:
+                self._count_malformed(kinds.malformed, count)
             owners = self.endpoints.find(table.endpoint[:count])
             if kinds.control.size:
                 self._pass_control(kinds.control, owners)
@@ -114,50 +111,62 @@ class Intake:
             if kinds.rtp.size:
                 self._receive_packets(kinds.rtp, owners, now, due)
 
+    def _count_malformed(self, malformed: int, count: int) -> None:
+        dropped, lengths = self.outcomes.dropped, self._table.length[:count]
+        empty, oversized = int(np.count_nonzero(lengths == 0)), int(np.count_nonzero(lengths == OVERSIZED))
+        dropped.empty += empty
+        dropped.oversized += oversized
+        dropped.malformed += malformed - empty - oversized
+
     def _pass_control(self, rows: Rows, owners: Rows) -> None:
         """Hand STUN and DTLS to the control plane; strangers cannot crowd out the legs, nor one source the others."""
-        settings, table = self.settings, self._table
-        known = owners[rows] != UNKNOWN
-        sources: dict[int, int] = {}
-        for chosen, limit in ((rows[known], settings.control_known_max), (rows[~known], settings.control_unknown_max)):
-            passed = 0
-            for row in chosen[: 4 * limit].tolist():
-                endpoint = int(table.endpoint[row])
-                socket = endpoint_socket(endpoint)
-                sources[endpoint] = sources.get(endpoint, 0) + 1
-                if passed == limit:
-                    break
-                if sources[endpoint] <= settings.control_source_max and socket % 2 == 0:
-                    local = self._sockets.addresses[socket // 2]
-                    self._events.append(ControlDatagram(local, endpoint_address(endpoint), table.datagram(row)))
-                    passed += 1
-            self.counters.control_dropped += chosen.size - passed
+        settings, table, outcomes = self.settings, self._table, self.outcomes
+        expected = socket_column(table.endpoint[rows]) % 2 == 0
+        outcomes.dropped.control_misdirected += rows.size - int(np.count_nonzero(expected))
+        rows = rows[expected]
+        fair = rows[ranks(table.endpoint[rows]) < settings.control_source_max]
+        known = owners[fair] != UNKNOWN
+        passed = [*fair[known][: settings.control_known_max], *fair[~known][: settings.control_unknown_max]]
+        for row in passed:
+            endpoint = int(table.endpoint[row])
+            local = self._sockets.addresses[endpoint_socket(endpoint) // 2]
+            self._events.append(ControlDatagram(local, endpoint_address(endpoint), table.datagram(row)))
+        outcomes.taken.control += len(passed)
+        outcomes.dropped.control_dropped += rows.size - len(passed)
 
     def _receive_reports(self, rows: Rows, owners: Rows) -> None:
+        dropped = self.outcomes.dropped
         known = rows[owners[rows] != UNKNOWN]
-        self.counters.strangers += rows.size - known.size
-        self.counters.reports_dropped += max(0, known.size - self.settings.reports_max)
-        for row in known[: self.settings.reports_max].tolist():
+        dropped.strangers += rows.size - known.size
+        chosen = known[ranks(owners[known]) < self.settings.reports_leg_max][: self.settings.reports_max]
+        dropped.reports_dropped += known.size - chosen.size
+        for row in chosen.tolist():
             self._legs.at_work = leg = self._legs.leg(int(owners[row]))
             self._receive_report(leg, row)
         self._legs.at_work = None
 
     def _receive_report(self, leg: Leg, row: int) -> None:
-        packet = plain = self._table.datagram(row)
+        dropped = self.outcomes.dropped
+        packet = self._table.datagram(row)
         if leg.inbound is not None:
             ssrc = int.from_bytes(packet[4:8], "big")
             if not self._legs.has_room_for_reports(leg.row, ssrc):
-                self.counters.stray_ssrc += 1
+                dropped.stray_ssrc += 1
                 return
-            opened = leg.inbound.unprotect_rtcp(packet)
-            if opened is None:
-                self.counters.unauthenticated += 1
+            status, packet = leg.inbound.unprotect_rtcp(packet)
+            if status in REPLAYED:
+                dropped.replayed += 1
+                return
+            if status != OK:
+                dropped.unauthenticated += 1
                 self._legs.unauthenticated[leg.row] += 1
                 return
-            plain = opened
             if not self._legs.knows(leg.row, ssrc):
                 leg.report_ssrcs |= {ssrc}
-        self._report(leg, plain, float(self._table.arrival[row]))
+        if self._report(leg, packet, float(self._table.arrival[row])):
+            self.outcomes.taken.reports += 1
+        else:
+            dropped.reports_malformed += 1
 
     def _receive_packets(self, rows: Rows, owners: Rows, now: float, due: float) -> None:
         legs = owners[rows]
@@ -167,7 +176,7 @@ class Intake:
             # What else these sources sent in this tick belongs to the legs that were just found.
             rows = rows[~np.isin(rows, plain)]
             legs = self.endpoints.find(self._table.endpoint[rows])
-            self.counters.strangers += int(np.count_nonzero(legs == UNKNOWN))
+            self.outcomes.dropped.strangers += int(np.count_nonzero(legs == UNKNOWN))
             rows, legs = rows[legs != UNKNOWN], legs[legs != UNKNOWN]
         rows, legs = self._authenticate(rows, legs)
         if plain.size:
@@ -218,7 +227,7 @@ class Intake:
             room[i] = ssrc in strange or self._legs.has_room(leg, ssrc, len(strange))
             if room[i]:
                 strange.add(ssrc)
-        self.counters.stray_ssrc += int(np.count_nonzero(~room))
+        self.outcomes.dropped.stray_ssrc += int(np.count_nonzero(~room))
         return room
 
     def _unprotect(self, rows: Rows, legs: Rows) -> NDArray[np.bool_]:
@@ -231,13 +240,15 @@ class Intake:
             leg = int(legs[i])
             if statuses[i] in REPLAYED:
                 self._legs.replayed[leg] += 1
+                self.outcomes.dropped.replayed += 1
             else:
                 self._legs.unauthenticated[leg] += 1
-                self.counters.unauthenticated += 1
+                self.outcomes.dropped.unauthenticated += 1
         return good
 
     def _sort(self, rows: Rows, legs: Rows, now: float, due: float) -> None:
         """Sort authentic packets by what they carry; only sound of legs on a contact goes on."""
+        rows, legs = self._ration(rows, legs)
         header = self._table.header
         if not (header["ssrc"][rows] == self._legs.ssrc[legs]).all():
             same = self._follow_ssrcs(rows, legs, now)
@@ -259,9 +270,19 @@ class Intake:
         active = self._legs.active[legs]
         if not active.all():
             np.add.at(self._legs.off_contact, legs[~active], 1)
+            self.outcomes.dropped.off_contact += int(np.count_nonzero(~active))
             rows, legs = rows[active], legs[active]
         if rows.size:
             self._place(rows, legs, due)
+
+    def _ration(self, rows: Rows, legs: Rows) -> tuple[Rows, Rows]:
+        """What a leg sends beyond measure is its own loss, and not the time of all."""
+        limit = self.settings.packets_leg_max
+        if rows.size <= limit or int(np.bincount(legs).max()) <= limit:
+            return rows, legs
+        fair = ranks(legs) < limit
+        self.outcomes.dropped.flooded += int(np.count_nonzero(~fair))
+        return rows[fair], legs[fair]
 
     def _follow_ssrcs(self, rows: Rows, legs: Rows, now: float) -> NDArray[np.bool_]:
         """A new SSRC is the leg's from now on; one that it left comes back only into silence (a forked call)."""
@@ -280,7 +301,7 @@ class Intake:
                 self._say_latched(leg)
             self._legs.ssrc[row] = ssrc
         same: NDArray[np.bool_] = ssrcs == self._legs.ssrc[legs]
-        self.counters.stray_ssrc += int(np.count_nonzero(~same))
+        self.outcomes.dropped.stray_ssrc += int(np.count_nonzero(~same))
         return same
 
     def expect_reports(self, leg: Leg, endpoint: int) -> None:
@@ -315,16 +336,23 @@ class Intake:
 
     def _receive_other(self, rows: Rows, legs: Rows, payload_types: NDArray[np.uint8], now: float) -> None:
         """Telephone events; comfort noise, which says that nothing is missing; and what was never negotiated."""
-        events = np.flatnonzero(payload_types == self._legs.event_type[legs])
-        self.counters.events_dropped += max(0, events.size - self.settings.events_max)
-        noise = int(np.count_nonzero(payload_types == COMFORT_NOISE))
-        self.counters.unexpected_payload += rows.size - events.size - noise
-        events = events[: self.settings.events_max]
-        offsets, sizes = payload_bounds(self._table, rows[events])
-        for i, offset, size in zip(events.tolist(), offsets.tolist(), sizes.tolist(), strict=True):
+        dropped, taken = self.outcomes.dropped, self.outcomes.taken
+        is_event = payload_types == self._legs.event_type[legs]
+        is_noise = ~is_event & (payload_types == COMFORT_NOISE)
+        taken.comfort_noise += int(np.count_nonzero(is_noise))
+        dropped.unexpected_payload += int(np.count_nonzero(~is_event & ~is_noise))
+        rows, legs = rows[is_event], legs[is_event]
+        fair = np.flatnonzero(ranks(legs) < self.settings.events_leg_max)[: self.settings.events_max]
+        dropped.events_dropped += rows.size - fair.size
+        rows, legs = rows[fair], legs[fair]
+        offsets, sizes = payload_bounds(self._table, rows)
+        whole = sizes >= PAYLOAD_BYTES
+        taken.telephone_events += int(np.count_nonzero(whole))
+        dropped.events_malformed += int(np.count_nonzero(~whole))
+        for i in np.flatnonzero(whole).tolist():
             row = int(rows[i])
             self._legs.at_work = leg = self._legs.leg(int(legs[i]))
-            payload = self._table.data[row, offset : offset + max(size, 0)].tobytes()
+            payload = self._table.data[row, offsets[i] : offsets[i] + sizes[i]].tobytes()
             for ended in leg.events.receive(payload, int(self._table.header["timestamp"][row]), now):
                 self._events.append(telephone_event(leg, ended, int(self._jitter.clock[leg.row])))
             if leg.events.going_on:
@@ -340,20 +368,28 @@ class Intake:
         units = np.full(rows.size, HALF_BYTES, np.int32)
         opus = np.flatnonzero(self._legs.encoding[legs] == OPUS)
         for i in opus.tolist():
-            # By the packet's own first bytes (RFC 6716 §3.1), not by its size.
+            # By what the packet itself says (RFC 6716 §3.1), not by its size.
             payload = table.data[rows[i], offsets[i] : offsets[i] + max(durations[i], 0)]
-            durations[i] = packet_samples(payload, payload.size)
+            durations[i] = packet_samples(payload, payload.size) if is_packet(payload, payload.size) else 0
         units[opus] = HALF_SAMPLES
         sound = (durations > 0) & (durations % units == 0)
         if not sound.all():
-            self.counters.malformed += int(np.count_nonzero(~sound))
+            self.outcomes.dropped.payload_malformed += int(np.count_nonzero(~sound))
             rows, legs, offsets, durations = rows[sound], legs[sound], offsets[sound], durations[sound]
         timestamps = table.header["timestamp"][rows].astype(np.uint32)
         ages_ms = (due - table.arrival[rows]) * 1000.0
         placement = self._jitter.place(legs, timestamps, durations, ages_ms)
+        self._count_placed(placement, rows.size)
         if opus.size:
             placement = self._keep_opus(rows, legs, offsets, placement)
         self._rings.put(legs, placement, table, rows, offsets)
+
+    def _count_placed(self, placement: Placement, packets: int) -> None:
+        dropped, kept = self.outcomes.dropped, placement.kept.size
+        self.outcomes.taken.sound += kept - placement.duplicates
+        dropped.duplicates += placement.duplicates
+        dropped.late += placement.late
+        dropped.early += packets - kept - placement.late
 
     def _keep_opus(self, rows: Rows, legs: Rows, offsets: NDArray[np.int32], placement: Placement) -> Placement:
         """Keep the packets of Opus legs; returns the others' places."""

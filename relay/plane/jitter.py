@@ -60,6 +60,10 @@ class Placement:
     half: NDArray[np.int32]
     """First half slot, counted without wrapping; may lie before playout where only the tail is in time."""
     halves: NDArray[np.int32]
+    late: int = 0
+    """How many of the batch came too late."""
+    duplicates: int = 0
+    """How many of those that are kept add nothing."""
 
 
 class JitterBuffers:
@@ -151,8 +155,8 @@ class JitterBuffers:
         np.add.at(self.late, legs[late & self.running[legs]], 1)
         np.minimum.at(self._slack, legs, delta * (TICK_MS / 2) / half_clock + ages_ms)
         legs, first, halves = legs[kept], first[kept], halves[kept]
-        self._mark(legs, first, halves)
-        return Placement(kept, (self.slot[legs] << 1) + first, halves)
+        duplicates = self._mark(legs, first, halves)
+        return Placement(kept, (self.slot[legs] << 1) + first, halves, int(np.count_nonzero(late)), duplicates)
 
     def take(self, legs: Rows) -> tuple[NDArray[np.int32], NDArray[np.uint16]]:
         """The slots that play in this tick, and how each is filled: `FULL`, 0, or one half; playout moves on."""
@@ -254,14 +258,13 @@ class JitterBuffers:
         self._score[leg] = 0.0
         self._shift_slack(leg, slots * TICK_MS)
 
-    def _mark(self, legs: Rows, first: NDArray[np.int32], halves: NDArray[np.int32]) -> None:
-        """Mark half slots as filled; a packet that adds nothing to them is a duplicate."""
+    def _mark(self, legs: Rows, first: NDArray[np.int32], halves: NDArray[np.int32]) -> int:
+        """Mark half slots as filled; a packet that adds nothing to them is a duplicate. Returns how many are."""
         if not legs.size:
-            return
+            return 0
         positions = (self.slot[legs] << 1) + first
         if ((first | positions) & 1 == 0).all() and (halves == 2).all() and (first >= 0).all():
-            self._mark_whole(legs, (positions >> 1) & self.mask)
-            return
+            return self._mark_whole(legs, (positions >> 1) & self.mask)
         ring = self._halves.reshape(self._halves.shape[0], -1)
         wrap = 2 * self.settings.slots - 1
         batch = np.arange(legs.size, dtype=np.int32)
@@ -273,18 +276,20 @@ class JitterBuffers:
             self._owner[leg, place] = batch[here]
             added[here] |= new & (self._owner[leg, place] == batch[here])
             ring[leg, place] = 1
-        if not added.all():
-            np.add.at(self.duplicates, legs[~added], 1)
+        return self._count_duplicates(legs[~added])
 
-    def _mark_whole(self, legs: Rows, places: NDArray[np.int32]) -> None:
+    def _mark_whole(self, legs: Rows, places: NDArray[np.int32]) -> int:
         """The same for packets of 20 ms on the grid."""
         batch = np.arange(legs.size, dtype=np.int32)
         new = self._full[legs, places] != FULL
         self._owner[legs, places] = batch
         new &= self._owner[legs, places] == batch
         self._full[legs, places] = FULL
-        if not new.all():
-            np.add.at(self.duplicates, legs[~new], 1)
+        return 0 if new.all() else self._count_duplicates(legs[~new])
+
+    def _count_duplicates(self, legs: Rows) -> int:
+        np.add.at(self.duplicates, legs, 1)
+        return legs.size
 
     def _advance(self, legs: Rows) -> None:
         self.slot[legs] = (self.slot[legs] + 1) & _SLOT_MASK
