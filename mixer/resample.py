@@ -51,6 +51,10 @@ class Resampler:
         self._past[rows] = frames[:, -self._past.shape[1] :]
         target[rows] = self._filter(frames)
 
+    def forget(self, row: int) -> None:
+        """A row is another's from now on, and may be passed in the next tick: nothing of its past is heard."""
+        self._past[row] = 0
+
     def _filter(self, frames: Pcm) -> Pcm:
         step = SAMPLES_A_TICK[self.source_rate] // _BLOCKS
         windows = np.lib.stride_tricks.sliding_window_view(frames, len(self._matrix), axis=1)[:, ::step]
@@ -77,6 +81,11 @@ class Resamplers:
     def process(self, source_rate: Rate, target_rate: Rate, pcm: dict[Rate, Pcm], rows: Rows) -> None:
         """Write `pcm[target_rate][rows]` from `pcm[source_rate][rows]`; call it every tick, with no rows too."""
         self._resamplers[source_rate, target_rate].process(pcm[source_rate], rows, pcm[target_rate])
+
+    def forget(self, row: int) -> None:
+        """In all directions."""
+        for resampler in self._resamplers.values():
+            resampler.forget(row)
 
     def delay_seconds(self, source_rate: Rate, target_rate: Rate) -> float:
         """How much later a sound comes out."""

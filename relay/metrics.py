@@ -31,8 +31,6 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 """Of what `Metrics.exposition` gives."""
 
 _STANDSTILL_SECONDS = 2.0
-_NOT_DROPS = {"received", "legs", "conferences", "tracks", "steps_waiting", "missed_ticks", "skipped_ticks"}
-"""What the plane counts beside drops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +100,7 @@ class Metrics(Collector):
         plane, transports = self._parts.plane.statistics(), self._parts.transports
         for name in ("legs", "conferences", "tracks", "steps_waiting"):
             yield GaugeMetricFamily(f"koppel_plane_{name}", f"{name} of the plane at present.", plane[name])
-        yield CounterMetricFamily("koppel_packets_received", "Datagrams on media sockets.", plane["received"])
-        dropped = {name: count for name, count in plane.items() if name not in _NOT_DROPS}
-        yield _counter("koppel_packets_dropped", "Datagrams and media that were dropped.", dropped, "reason")
+        yield from self._packets()
         yield CounterMetricFamily("koppel_media_events_lost", "The control loop was stuck.", self._parts.inbox.dropped)
         ticks = self._parts.ticker.statistics()
         yield CounterMetricFamily("koppel_ticks_missed", "Ticks that did not take place.", ticks.missed_ticks)
@@ -112,6 +108,19 @@ class Metrics(Collector):
         yield _spread("koppel_tick_duration_ms", "How long ticks took, since the start.", ticks.tick_ms)
         counters = asdict(transports.counters)
         yield _counter("koppel_softphone_media", "What became of browsers' ICE and DTLS.", counters, "event")
+
+    def _packets(self) -> Iterator[Metric]:
+        """What came is the sum of what was taken and what was dropped."""
+        plane = self._parts.plane
+        outcomes, latching = plane.outcomes, plane.stages.intake.latching.counters
+        yield CounterMetricFamily("koppel_packets_received", "Datagrams on media sockets.", outcomes.received)
+        taken, dropped = asdict(outcomes.taken), asdict(outcomes.dropped)
+        yield _counter("koppel_packets_taken", "Datagrams that came to what they were for.", taken, "kind")
+        yield _counter("koppel_packets_dropped", "Datagrams that came to nothing.", dropped, "reason")
+        yield CounterMetricFamily("koppel_packets_waited", "Ticks that could not take all.", outcomes.table_full)
+        yield _counter("koppel_packets_unsent", "Packets that did not leave.", plane.unsent(), "reason")
+        yield _counter("koppel_latching", "What strangers' packets cost and found.", asdict(latching), "event")
+        yield _counter("koppel_plane_events", "What the plane had to deal with.", plane.counters, "event")
 
     def _signalling(self) -> Iterator[Metric]:
         sip = self._parts.agent.counters + self._parts.sip.counters

@@ -60,5 +60,6 @@ _FUNCTIONS: dict[str, tuple[type | None, list[type]]] = {
     "opus_encode": (_SIZE, [_POINTER, _POINTER, _INT, _POINTER, _SIZE]),
     "opus_encoder_ctl": (_INT, [_POINTER, _INT]),
     "opus_packet_get_nb_samples": (_INT, [_POINTER, _SIZE, _SIZE]),
+    "opus_packet_parse": (_INT, [_POINTER, _SIZE, _POINTER, _POINTER, _POINTER, _POINTER]),
     "opus_packet_get_nb_frames": (_INT, [_POINTER, _SIZE]),
 }

@@ -30,6 +30,10 @@ PAYLOAD_BYTES_MAX = 1275
 EXPECTED_LOSS_PERCENT = 10
 """What the encoder plans its in-band FEC for until `set_expected_loss` says better."""
 
+BITRATE_MIN, BITRATE_MAX = 500, 512_000
+COMPLEXITY_MAX = 10
+"""What libopus takes."""
+
 BAD_ARGUMENT = -1
 BUFFER_TOO_SMALL = -2
 INVALID_PACKET = -4
@@ -48,6 +52,8 @@ _BANDWIDTH: dict[OpusRate, int] = {8000: 1101, 12000: 1102, 16000: 1103, 24000: 
 """Narrowband to fullband (RFC 6716 §2)."""
 
 _LIBRARY = libopus.load()
+_FRAME_SIZES = (ctypes.c_int16 * 48)()
+"""Where libopus writes what nobody reads: it must have a place. A packet holds at most 48 frames (RFC 6716 §3.2.5)."""
 
 
 class OpusDecoder:
@@ -135,6 +141,13 @@ def packet_samples(payload: Payload, length: int, rate: OpusRate = 48000) -> int
     if not 0 < length <= len(payload):
         return BAD_ARGUMENT
     return int(_LIBRARY.opus_packet_get_nb_samples(_address(payload), length, rate))
+
+
+def is_packet(payload: Payload, length: int) -> bool:
+    """Whether a payload is whole, as RFC 6716 §3.4 demands of what a decoder takes."""
+    if not 0 < length <= len(payload):
+        return False
+    return int(_LIBRARY.opus_packet_parse(_address(payload), length, None, None, _FRAME_SIZES, None)) > 0
 
 
 def packet_frames(payload: Payload, length: int) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import struct
 from collections.abc import Callable, Iterator
 from typing import assert_never
 
 from recorder.errors import RecorderError
 from relay import media
+from relay.codecs.opus import BITRATE_MAX, BITRATE_MIN, COMPLEXITY_MAX
 from relay.errors import LocalError, RelayError
 from relay.media import Address, LegId, MediaCommand, MediaEvent
 from relay.plane.dtmf import EventReceiver
@@ -105,13 +107,17 @@ class Commands:
                 assert_never(command)
 
     def _open_leg(self, command: media.OpenLeg, now: float) -> None:
+        """What may be refused is made before the row is taken: a leg that cannot be opened costs none."""
         stages = self._stages
         if command.leg_id in stages.legs.by_id:
             raise LocalError("the leg is open already")
+        _check_numbers(command)
         socket = self._socket(command.local)
+        remote, reports = _endpoint(socket, command.remote), _endpoint(socket + 1, command.remote_rtcp)
         codec = command.codec
         inbound = SrtpContext(command.receive_key, inbound=True) if command.receive_key else None
         outbound = SrtpContext(command.send_key, inbound=False) if command.send_key else None
+        decoder = OpusStream() if codec.encoding == "opus" else None
         leg = Leg(
             row=stages.legs.take_row(),
             leg_id=command.leg_id,
@@ -120,7 +126,7 @@ class Commands:
             inbound=inbound,
             outbound=outbound,
             events=EventReceiver(),
-            opus=OpusStream() if codec.encoding == "opus" else None,
+            opus=decoder,
             opened_at=now,
         )
         stages.legs.add(leg)
@@ -131,18 +137,18 @@ class Commands:
         start = self._entropy(6)
         stages.legs.send_sequence[leg.row] = int.from_bytes(start[:2], "big")
         stages.legs.send_timestamp[leg.row] = int.from_bytes(start[2:], "big")
-        self._point(leg, command.remote, command.remote_rtcp)
-        if command.remote is not None and (not command.latch or inbound is None):
-            stages.intake.latching.trust(leg, int(stages.legs.named[leg.row]))
+        self._point(leg, remote, reports)
+        if remote and (not command.latch or inbound is None):
+            stages.intake.latching.trust(leg, remote)
 
     def _move_leg(self, command: media.MoveLeg) -> None:
         leg = self._leg(command.leg_id)
-        if command.local is not None:
-            leg.socket = self._socket(command.local)
-            self._stages.legs.socket[leg.row] = leg.socket
-        self._point(leg, command.remote, command.remote_rtcp)
+        socket = leg.socket if command.local is None else self._socket(command.local)
+        remote, reports = _endpoint(socket, command.remote), _endpoint(socket + 1, command.remote_rtcp)
+        leg.socket = self._stages.legs.socket[leg.row] = socket
+        self._point(leg, remote, reports)
         if not leg.opened.latch or leg.inbound is None:
-            self._stages.intake.latching.trust(leg, endpoint_key(leg.socket, command.remote))
+            self._stages.intake.latching.trust(leg, remote)
 
     def _rekey_leg(self, command: media.RekeyLeg) -> None:
         leg = self._leg(command.leg_id)
@@ -151,13 +157,12 @@ class Commands:
         leg.inbound.renew(command.receive_key)
         leg.outbound.renew(command.send_key)
 
-    def _point(self, leg: Leg, remote: Address | None, remote_rtcp: Address | None) -> None:
+    def _point(self, leg: Leg, remote: int, reports: int) -> None:
         stages = self._stages
-        if remote is not None:
-            stages.legs.remote[leg.row] = stages.legs.named[leg.row] = endpoint_key(leg.socket, remote)
-        if remote_rtcp is not None:
-            leg.report_endpoint = endpoint_key(leg.socket + 1, remote_rtcp)
-            stages.intake.expect_reports(leg)
+        if remote:
+            stages.legs.remote[leg.row] = stages.legs.named[leg.row] = remote
+        if reports:
+            stages.intake.expect_reports(leg, reports)
         stages.transmission.reorder()
 
     def _socket(self, local: Address) -> int:
@@ -171,6 +176,25 @@ class Commands:
         if leg is None:
             raise LocalError("no such leg is open")
         return leg
+
+
+def _endpoint(socket: int, address: Address | None) -> int:
+    """The key of a peer's address; 0: none was named."""
+    if address is None:
+        return 0
+    try:
+        return endpoint_key(socket, address)
+    except (ValueError, struct.error) as error:
+        raise LocalError("no IPv4 address and UDP port") from error
+
+
+def _check_numbers(command: media.OpenLeg) -> None:
+    types = (command.codec.payload_type, 0 if command.telephone_event is None else command.telephone_event)
+    if any(not 0 <= each < 128 for each in types) or not 0 <= command.ssrc < 1 << 32:
+        raise LocalError("a payload type has seven bits, and an SSRC has 32")
+    if not (0 <= command.codec.complexity <= COMPLEXITY_MAX and BITRATE_MIN <= command.codec.bitrate <= BITRATE_MAX):
+        # Encoders are made when somebody is first heard: then it would be too late to refuse.
+        raise LocalError("no Opus encoder has such a complexity or bit rate")
 
 
 def _refused(step: media.Step, command: MediaCommand, why: str) -> media.CommandRefused:

@@ -83,6 +83,7 @@ class Conferences:
             if row in rows:
                 self._count(conference_id, rows - {row})
         self.mixer.release_row(row)
+        self._resamplers.forget(row)
 
     def mix(self, tick: int) -> None:
         """Bring what is heard at each rate to that rate, and mix."""

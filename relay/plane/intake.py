@@ -8,19 +8,29 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from relay.codecs.opus import packet_samples
+from relay.codecs.opus import is_packet, packet_samples
 from relay.media import ControlDatagram, LegLatched, MediaEvent, TelephoneEvent
-from relay.plane.dtmf import EndedEvent
+from relay.plane.dtmf import PAYLOAD_BYTES, EndedEvent
 from relay.plane.endpoints import UNKNOWN, Endpoints
 from relay.plane.jitter import JitterBuffers, Placement
 from relay.plane.latching import Latching, LatchSettings
 from relay.plane.legs import OPUS, Leg, LegTable
 from relay.plane.opus_stream import HALF_SAMPLES
-from relay.plane.packets import MediaSockets, PacketTable, Rows, endpoint_address, endpoint_socket
+from relay.plane.outcomes import Outcomes
+from relay.plane.packets import (
+    OVERSIZED,
+    MediaSockets,
+    PacketTable,
+    Rows,
+    endpoint_address,
+    endpoint_socket,
+    ranks,
+    socket_column,
+)
 from relay.plane.reception import Reception
 from relay.plane.rings import HALF_BYTES, PayloadRings
 from relay.plane.rtp import COMFORT_NOISE, classify, header_words, payload_bounds
-from relay.plane.srtp import OK, REPLAYED, SSRCS_MAX, RowCrypto
+from relay.plane.srtp import OK, REPLAYED, RowCrypto
 
 _INTERLEAVED_SECONDS = 0.2
 """An SSRC that a leg left comes back only when the present one has been silent for so long."""
@@ -40,29 +50,15 @@ class IntakeSettings:
     """The same from one address."""
     reports_max: int = 256
     """RTCP packets."""
+    reports_leg_max: int = 8
+    """The same from one leg's addresses."""
     events_max: int = 256
     """Telephone-event packets."""
+    events_leg_max: int = 64
+    """The same of one leg."""
+    packets_leg_max: int = 128
+    """Authentic RTP packets of one leg: twice what a buffer holds of 10 ms packets, for ticks that come late."""
     latch: LatchSettings = field(default_factory=LatchSettings)
-
-
-@dataclass(slots=True)
-class IntakeCounters:
-    """What became of datagrams that are no leg's sound; all since the start."""
-
-    received: int = 0
-    table_full: int = 0
-    """Ticks whose table was full."""
-    malformed: int = 0
-    control_dropped: int = 0
-    reports_dropped: int = 0
-    events_dropped: int = 0
-    strangers: int = 0
-    """RTP and RTCP from addresses of no leg."""
-    unauthenticated: int = 0
-    unexpected_payload: int = 0
-    """Authentic packets of a payload type that was not negotiated."""
-    stray_ssrc: int = 0
-    """Authentic packets of an SSRC that the leg has left, or of one too many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +107,11 @@ class Intake:
         rings: PayloadRings,
         settings: IntakeSettings | None = None,
         *,
-        report: Callable[[Leg, bytes, float], None],
+        report: Callable[[Leg, bytes, float], bool],
         latched: Callable[[], None],
     ) -> None:
         self.settings = settings or IntakeSettings()
-        self.counters = IntakeCounters()
+        self.outcomes = Outcomes()
         self.endpoints = Endpoints()
         self.reception = Reception(legs.legs_max)
         self.latching = Latching(legs, self.endpoints, self.settings.latch)
@@ -137,11 +133,12 @@ class Intake:
         table = self._table
         count = self._sockets.receive(table, now)
         if count:
-            self.counters.received += count
-            self.counters.table_full += count == table.rows
+            self.outcomes.received += count
+            self.outcomes.table_full += count == table.rows
             words = header_words(table, count)
             kinds = classify(words, table.length[:count])
-            self.counters.malformed += kinds.malformed
+            if kinds.malformed:
+                self._count_malformed(kinds.malformed, count)
             owners = self.endpoints.find(table.endpoint[:count])
             if kinds.control.size:
                 self._pass_control(kinds.control, owners)
@@ -153,39 +150,62 @@ class Intake:
                     packets = Packets(kinds.rtp, owners[kinds.rtp], words[kinds.rtp])
                 self._receive_packets(packets, now, due)
 
+    def _count_malformed(self, malformed: int, count: int) -> None:
+        dropped, lengths = self.outcomes.dropped, self._table.length[:count]
+        empty, oversized = int(np.count_nonzero(lengths == 0)), int(np.count_nonzero(lengths == OVERSIZED))
+        dropped.empty += empty
+        dropped.oversized += oversized
+        dropped.malformed += malformed - empty - oversized
+
     def _pass_control(self, rows: Rows, owners: Rows) -> None:
         """Hand STUN and DTLS to the control plane; strangers cannot crowd out the legs, nor one source the others."""
-        settings, table = self.settings, self._table
-        known = owners[rows] != UNKNOWN
-        sources: dict[int, int] = {}
-        for chosen, limit in ((rows[known], settings.control_known_max), (rows[~known], settings.control_unknown_max)):
-            passed = 0
-            for row in chosen[: 4 * limit].tolist():
-                endpoint = int(table.endpoint[row])
-                socket = endpoint_socket(endpoint)
-                sources[endpoint] = sources.get(endpoint, 0) + 1
-                if passed == limit:
-                    break
-                if sources[endpoint] <= settings.control_source_max and socket % 2 == 0:
-                    local = self._sockets.addresses[socket // 2]
-                    self._events.append(ControlDatagram(local, endpoint_address(endpoint), table.datagram(row)))
-                    passed += 1
-            self.counters.control_dropped += chosen.size - passed
+        settings, table, outcomes = self.settings, self._table, self.outcomes
+        expected = socket_column(table.endpoint[rows]) % 2 == 0
+        outcomes.dropped.control_misdirected += rows.size - int(np.count_nonzero(expected))
+        rows = rows[expected]
+        fair = rows[ranks(table.endpoint[rows]) < settings.control_source_max]
+        known = owners[fair] != UNKNOWN
+        passed = [*fair[known][: settings.control_known_max], *fair[~known][: settings.control_unknown_max]]
+        for row in passed:
+            endpoint = int(table.endpoint[row])
+            local = self._sockets.addresses[endpoint_socket(endpoint) // 2]
+            self._events.append(ControlDatagram(local, endpoint_address(endpoint), table.datagram(row)))
+        outcomes.taken.control += len(passed)
+        outcomes.dropped.control_dropped += rows.size - len(passed)
 
     def _receive_reports(self, rows: Rows, owners: Rows) -> None:
+        dropped = self.outcomes.dropped
         known = rows[owners[rows] != UNKNOWN]
-        self.counters.strangers += rows.size - known.size
-        self.counters.reports_dropped += max(0, known.size - self.settings.reports_max)
-        for row in known[: self.settings.reports_max].tolist():
+        dropped.strangers += rows.size - known.size
+        chosen = known[ranks(owners[known]) < self.settings.reports_leg_max][: self.settings.reports_max]
+        dropped.reports_dropped += known.size - chosen.size
+        for row in chosen.tolist():
             self._legs.at_work = leg = self._legs.leg(int(owners[row]))
-            packet = self._table.datagram(row)
-            plain = packet if leg.inbound is None else leg.inbound.unprotect_rtcp(packet)
-            if plain is None:
-                self.counters.unauthenticated += 1
-                self._legs.unauthenticated[leg.row] += 1
-            else:
-                self._report(leg, plain, float(self._table.arrival[row]))
+            self._receive_report(leg, row)
         self._legs.at_work = None
+
+    def _receive_report(self, leg: Leg, row: int) -> None:
+        dropped = self.outcomes.dropped
+        packet = self._table.datagram(row)
+        if leg.inbound is not None:
+            ssrc = int.from_bytes(packet[4:8], "big")
+            if not self._legs.has_room_for_reports(leg.row, ssrc):
+                dropped.stray_ssrc += 1
+                return
+            status, packet = leg.inbound.unprotect_rtcp(packet)
+            if status in REPLAYED:
+                dropped.replayed += 1
+                return
+            if status != OK:
+                dropped.unauthenticated += 1
+                self._legs.unauthenticated[leg.row] += 1
+                return
+            if not self._legs.knows(leg.row, ssrc):
+                leg.report_ssrcs |= {ssrc}
+        if self._report(leg, packet, float(self._table.arrival[row])):
+            self.outcomes.taken.reports += 1
+        else:
+            dropped.reports_malformed += 1
 
     def _receive_packets(self, packets: Packets, now: float, due: float) -> None:
         familiar = False
@@ -208,7 +228,7 @@ class Intake:
         packets = Packets(packets.rows, self.endpoints.find(self._table.endpoint[packets.rows]), packets.words)
         plain = np.isin(packets.rows, adopted)
         known = packets.legs != UNKNOWN
-        self.counters.strangers += int(np.count_nonzero(~known & ~plain))
+        self.outcomes.dropped.strangers += int(np.count_nonzero(~known & ~plain))
         opened = packets.only(plain & known)
         others = self._authenticate(packets.only(known & ~plain), familiar=False)
         rows = np.concatenate([opened.rows, others.rows])
@@ -249,10 +269,14 @@ class Intake:
     def _has_room(self, packets: Packets) -> NDArray[np.bool_]:
         """False for an SSRC beyond those that a leg's SRTP context may come to know."""
         room: NDArray[np.bool_] = np.ones(packets.rows.size, np.bool_)
+        new: dict[int, set[int]] = {}
         for i in np.flatnonzero(packets.ssrcs != self._legs.ssrc[packets.legs]).tolist():
-            known = self._legs.leg(int(packets.legs[i])).ssrcs
-            room[i] = len(known) < SSRCS_MAX - 1 or int(packets.ssrcs[i]) in known
-        self.counters.stray_ssrc += int(np.count_nonzero(~room))
+            leg, ssrc = int(packets.legs[i]), int(packets.ssrcs[i])
+            strange = new.setdefault(leg, set())
+            room[i] = ssrc in strange or self._legs.has_room(leg, ssrc, len(strange))
+            if room[i]:
+                strange.add(ssrc)
+        self.outcomes.dropped.stray_ssrc += int(np.count_nonzero(~room))
         return room
 
     def _unprotect(self, packets: Packets) -> NDArray[np.bool_] | None:
@@ -266,15 +290,17 @@ class Intake:
         for leg, status in zip(legs, statuses, strict=True):
             if status in REPLAYED:
                 self._legs.replayed[leg] += 1
+                self.outcomes.dropped.replayed += 1
             elif status != OK:
                 self._legs.unauthenticated[leg] += 1
-                self.counters.unauthenticated += 1
+                self.outcomes.dropped.unauthenticated += 1
         good: NDArray[np.bool_] = np.array(statuses) == OK
         return good
 
     def _sort(self, packets: Packets, now: float, due: float, *, familiar: bool) -> None:
         """Sort authentic packets by what they carry; only sound of legs on a contact goes on."""
-        table, legs = self._legs, packets.legs
+        table, packets = self._legs, self._ration(packets)
+        legs = packets.legs
         if not familiar:
             packets = packets.only(self._follow_ssrcs(packets, now))
             legs = packets.legs
@@ -289,9 +315,19 @@ class Intake:
         active = table.active.take(packets.legs)
         if not active.all():
             np.add.at(table.off_contact, packets.legs[~active], 1)
+            self.outcomes.dropped.off_contact += int(np.count_nonzero(~active))
             packets, arrivals = packets.only(active), arrivals[active]
         if packets.rows.size:
             self._place(packets, (due - arrivals) * 1000.0)
+
+    def _ration(self, packets: Packets) -> Packets:
+        """What a leg sends beyond measure is its own loss, and not the time of all."""
+        limit = self.settings.packets_leg_max
+        if packets.rows.size <= limit or int(np.bincount(packets.legs).max()) <= limit:
+            return packets
+        fair = ranks(packets.legs) < limit
+        self.outcomes.dropped.flooded += int(np.count_nonzero(~fair))
+        return packets.only(fair)
 
     def _follow_ssrcs(self, packets: Packets, now: float) -> NDArray[np.bool_]:
         """A new SSRC is the leg's from now on; one that it left comes back only into silence (a forked call)."""
@@ -310,13 +346,15 @@ class Intake:
                 self._say_latched(leg)
             self._legs.ssrc[row] = ssrc
         same: NDArray[np.bool_] = ssrcs == self._legs.ssrc[legs]
-        self.counters.stray_ssrc += int(np.count_nonzero(~same))
+        self.outcomes.dropped.stray_ssrc += int(np.count_nonzero(~same))
         return same
 
-    def expect_reports(self, leg: Leg) -> None:
-        """RTCP that is not multiplexed comes from where signalling said, unless another leg's does."""
-        if self.endpoints.owner(leg.report_endpoint) == UNKNOWN:
-            self.endpoints.put(leg.report_endpoint, leg.row)
+    def expect_reports(self, leg: Leg, endpoint: int) -> None:
+        """RTCP that is not multiplexed comes from where signalling says, unless another leg's does."""
+        self.endpoints.remove(leg.report_endpoint, leg.row)
+        leg.report_endpoint = endpoint
+        if self.endpoints.owner(endpoint) == UNKNOWN:
+            self.endpoints.put(endpoint, leg.row)
 
     def begin_playout(self, leg: Leg) -> None:
         """A leg comes onto a contact: what it sent before is not played."""
@@ -343,20 +381,23 @@ class Intake:
 
     def _receive_other(self, packets: Packets, payload_types: NDArray[np.uint32], now: float) -> None:
         """Telephone events; comfort noise, which says that nothing is missing; and what was never negotiated."""
+        dropped, taken = self.outcomes.dropped, self.outcomes.taken
         is_event = payload_types == self._legs.event_type[packets.legs]
-        noise = int(np.count_nonzero(~is_event & (payload_types == COMFORT_NOISE)))
-        events = np.flatnonzero(is_event)
-        self.counters.unexpected_payload += payload_types.size - events.size - noise
-        self.counters.events_dropped += max(0, events.size - self.settings.events_max)
-        chosen = packets.only(events[: self.settings.events_max])
-        offsets, sizes = payload_bounds(self._table, chosen.rows, chosen.words)
-        rows, legs, timestamps = chosen.rows.tolist(), chosen.legs.tolist(), chosen.timestamps.tolist()
-        for row, at, timestamp, offset, size in zip(
-            rows, legs, timestamps, offsets.tolist(), sizes.tolist(), strict=True
-        ):
-            self._legs.at_work = leg = self._legs.leg(at)
-            payload = self._table.data[row, offset : offset + max(size, 0)].tobytes()
-            for ended in leg.events.receive(payload, timestamp, now):
+        is_noise = ~is_event & (payload_types == COMFORT_NOISE)
+        taken.comfort_noise += int(np.count_nonzero(is_noise))
+        dropped.unexpected_payload += int(np.count_nonzero(~is_event & ~is_noise))
+        events = packets.only(is_event)
+        fair = np.flatnonzero(ranks(events.legs) < self.settings.events_leg_max)[: self.settings.events_max]
+        dropped.events_dropped += events.rows.size - fair.size
+        events = events.only(fair)
+        offsets, sizes = payload_bounds(self._table, events.rows, events.words)
+        whole = sizes >= PAYLOAD_BYTES
+        taken.telephone_events += int(np.count_nonzero(whole))
+        dropped.events_malformed += int(np.count_nonzero(~whole))
+        for i in np.flatnonzero(whole).tolist():
+            self._legs.at_work = leg = self._legs.leg(int(events.legs[i]))
+            payload = self._table.data[events.rows[i], offsets[i] : offsets[i] + sizes[i]].tobytes()
+            for ended in leg.events.receive(payload, int(events.timestamps[i]), now):
                 self._events.append(telephone_event(leg, ended, int(self._jitter.clock[leg.row])))
             if leg.events.going_on:
                 self._sounding[leg.row] = leg
@@ -375,18 +416,26 @@ class Intake:
             units[opus] = HALF_SAMPLES
         sound = (durations > 0) & (durations % units == 0)
         if not sound.all():
-            self.counters.malformed += int(np.count_nonzero(~sound))
+            self.outcomes.dropped.payload_malformed += int(np.count_nonzero(~sound))
             packets, offsets, durations, ages_ms = packets.only(sound), offsets[sound], durations[sound], ages_ms[sound]
         placement = self._jitter.place(packets.legs, packets.timestamps, durations, ages_ms)
+        self._count_placed(placement, packets.rows.size)
         if opus.size:
             placement = self._keep_opus(packets, offsets, placement)
         self._rings.put(packets.legs, placement, self._table, packets.rows, offsets)
 
     def _measure_opus(self, rows: Rows, opus: Rows, offsets: NDArray[np.int32], durations: NDArray[np.int32]) -> None:
-        """How long packets last, by their own first bytes (RFC 6716 §3.1) and not by their size."""
+        """How long packets last, by what they say themselves (RFC 6716 §3.1) and not by their size."""
         for row, i in zip(rows.tolist(), opus.tolist(), strict=True):
             payload = self._table.data[row, offsets[i] : offsets[i] + max(durations[i], 0)]
-            durations[i] = packet_samples(payload, payload.size)
+            durations[i] = packet_samples(payload, payload.size) if is_packet(payload, payload.size) else 0
+
+    def _count_placed(self, placement: Placement, packets: int) -> None:
+        taken, dropped, kept = self.outcomes.taken, self.outcomes.dropped, placement.kept.size
+        taken.sound += kept - placement.duplicates
+        dropped.duplicates += placement.duplicates
+        dropped.late += placement.late
+        dropped.early += packets - kept - placement.late
 
     def _keep_opus(self, packets: Packets, offsets: NDArray[np.int32], placement: Placement) -> Placement:
         """Keep the packets of Opus legs; returns the others' places."""

@@ -64,16 +64,19 @@ class Placement:
     """The slot of each packet of 20 ms that lies on the grid, in the rings of all legs as one; -1: any other packet."""
     all_whole: bool
     """Whether none is any other packet."""
+    duplicates: int
+    """How many of those that are kept add nothing."""
+    late: int = 0
+    """How many of the batch came too late."""
 
     def only(self, which: NDArray[np.bool_]) -> Placement:
         """Some of the kept packets."""
-        return Placement(
-            self.kept[which], self.half[which], self.halves[which], self.places[which], all_whole=self.all_whole
-        )
+        places = self.kept[which], self.half[which], self.halves[which], self.places[which]
+        return Placement(*places, all_whole=self.all_whole, duplicates=self.duplicates, late=self.late)
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Slots:
     """The slots that play in a tick."""
 
     places: Rows
@@ -132,6 +135,8 @@ class JitterBuffers:
         self.missed[leg] = self.settings.idle_ticks
         self.skips[leg] = 0
         self._jump[leg] = -1
+        # Slots are taken before the first packet comes, too: what is still marked would play, whoever's it was.
+        self._halves[leg] = 0
         self._forget_depth(leg)
 
     def depth_ms(self, leg: int) -> float:
@@ -167,7 +172,7 @@ class JitterBuffers:
             return self._place_whole(legs, slots, ages_ms)
         return self._place_halves(legs, timestamps, durations, ages_ms)
 
-    def take(self, legs: Rows) -> Taken:
+    def take(self, legs: Rows) -> Slots:
         """The slots that play in this tick; playout moves on."""
         slot = self.slot.take(legs)
         places = legs * self.settings.slots + (slot & self.mask)
@@ -178,7 +183,7 @@ class JitterBuffers:
         whole = filled == FULL
         all_whole = bool(whole.all())
         self.missed[legs] = 0 if all_whole else np.where(whole, 0, self.missed[legs] + 1)
-        return Taken(places, filled, whole, all_whole)
+        return Slots(places, filled, whole, all_whole)
 
     def may_skip(self, leg: int) -> bool:
         """Whether a leg's excess has waited long enough to be skipped even in sound."""
@@ -221,10 +226,10 @@ class JitterBuffers:
         self._owner_of_slot[places] = batch
         new = (self._full.take(places) != FULL) & (self._owner_of_slot.take(places) == batch)
         self._full[places] = FULL
-        if not new.all():
-            np.add.at(self.duplicates, legs[~new], 1)
+        duplicates = 0 if new.all() else self._count_duplicates(legs[~new])
         kept = np.arange(legs.size, dtype=np.intp)
-        return Placement(kept, slot << 1, np.full(legs.size, 2, np.int32), places, all_whole=True)
+        halves = np.full(legs.size, 2, np.int32)
+        return Placement(kept, slot << 1, halves, places, all_whole=True, duplicates=duplicates)
 
     def _place_halves(
         self,
@@ -250,10 +255,11 @@ class JitterBuffers:
         np.minimum.at(self._slack, legs, delta * (TICK_MS / 2) / half_clock + ages_ms)
         legs, first, halves = legs[kept], first[kept], halves[kept]
         half = (self.slot[legs] << 1) + first
-        self._mark(legs, half, first, halves)
+        duplicates = self._mark(legs, half, first, halves)
         whole = (half & 1 == 0) & (halves == 2) & (first >= 0)
         places = np.where(whole, legs * self.settings.slots + ((half >> 1) & self.mask), -1)
-        return Placement(kept, half, halves, places, all_whole=False)
+        too_late = int(np.count_nonzero(late))
+        return Placement(kept, half, halves, places, all_whole=False, duplicates=duplicates, late=too_late)
 
     def _settle(self, i: int, legs: Rows, timestamps: NDArray[np.uint32], durations: NDArray[np.int32]) -> None:
         """Decide what an unusual packet does to its leg's playout: begin it, move it, or nothing."""
@@ -313,10 +319,10 @@ class JitterBuffers:
 
     def _mark(
         self, legs: Rows, positions: NDArray[np.int32], first: NDArray[np.int32], halves: NDArray[np.int32]
-    ) -> None:
-        """Mark half slots as filled; a packet that adds nothing to them is a duplicate."""
+    ) -> int:
+        """Mark half slots as filled; a packet that adds nothing to them is a duplicate. Returns how many are."""
         if not legs.size:
-            return
+            return 0
         ring = self._halves.reshape(self._halves.shape[0], -1)
         wrap = 2 * self.settings.slots - 1
         batch = np.arange(legs.size, dtype=np.int32)
@@ -328,8 +334,11 @@ class JitterBuffers:
             self._owner[leg, place] = batch[here]
             added[here] |= new & (self._owner[leg, place] == batch[here])
             ring[leg, place] = 1
-        if not added.all():
-            np.add.at(self.duplicates, legs[~added], 1)
+        return self._count_duplicates(legs[~added])
+
+    def _count_duplicates(self, legs: Rows) -> int:
+        np.add.at(self.duplicates, legs, 1)
+        return legs.size
 
     def _move(self, leg: int, by: int) -> None:
         self.timestamp[leg] = (int(self.timestamp[leg]) + by) & 0xFFFFFFFF

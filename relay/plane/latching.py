@@ -12,6 +12,7 @@ trunks are only for those whom the operator names.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,12 +69,17 @@ class Latching:
         """Try strangers' RTP packets, one of each source; those that found their leg hold the plain packet now."""
         endpoints, first = np.unique(table.endpoint[rows], return_index=True)
         named = np.isin(endpoints, self._legs.named[self._legs.open])
-        order = np.argsort(~named, kind="stable")[: self._settings.sources_per_tick_max]
+        # The latest first: a leg follows one source in a tick, and a peer that moved is where it was heard last.
+        order = np.lexsort((-table.arrival[rows[first]], ~named))[: self._settings.sources_per_tick_max]
         self.counters.rationed += endpoints.size - order.size
         self._trials_left = self._settings.trials_per_tick_max
-        tried = ((int(rows[first[i]]), bool(named[i])) for i in order.tolist())
-        found = [(row, self._find(table, row, is_named=is_named, now=now)) for row, is_named in tried]
-        return [(row, leg) for row, leg in found if leg is not None]
+        found: dict[int, int] = {}
+        for i in order.tolist():
+            row = int(rows[first[i]])
+            leg = self._find(table, row, found, is_named=bool(named[i]), now=now)
+            if leg is not None:
+                found[leg.row] = row
+        return [(row, self._legs.leg(leg)) for leg, row in found.items()]
 
     def latch(self, leg: Leg, endpoint: int) -> None:
         """A leg's packets come from an endpoint from now on, and are answered there."""
@@ -96,13 +102,15 @@ class Latching:
         for endpoint in (leg.endpoint, leg.report_endpoint):
             self._endpoints.remove(endpoint, leg.row)
 
-    def _find(self, table: PacketTable, row: int, *, is_named: bool, now: float) -> Leg | None:
+    def _find(self, table: PacketTable, row: int, found: Container[int], *, is_named: bool, now: float) -> Leg | None:
         endpoint, ssrc = int(table.endpoint[row]), int(table.header["ssrc"][row])
         if self._trials_left <= 0 or (not is_named and self._failed.get(endpoint, -1.0) > now):
             self.counters.rationed += 1
             return None
         packet = table.datagram(row)
         for candidate in self._candidates(endpoint, ssrc, now):
+            if candidate in found or not self._legs.has_room(candidate, ssrc):
+                continue
             leg = self._legs.leg(candidate)
             plain = packet if leg.inbound is None else self._try(leg.inbound, packet)
             if plain is not None:

@@ -16,7 +16,7 @@ from relay.plane.dtmf import EventReceiver
 from relay.plane.opus_stream import OpusStream
 from relay.plane.packets import Rows
 from relay.plane.rtp import CLOCK_RATE_PER_TICK
-from relay.plane.srtp import SrtpContext
+from relay.plane.srtp import REPORT_SSRCS_MAX, SSRCS_MAX, SrtpContext
 
 PCMU: Final = 0
 PCMA: Final = 1
@@ -50,6 +50,8 @@ class Leg:
     """Key of where its RTCP goes, if not multiplexed; 0: where its RTP goes."""
     ssrcs: frozenset[int] = frozenset()
     """SSRCs that it left."""
+    report_ssrcs: frozenset[int] = frozenset()
+    """SSRCs that its RTCP came from, and no RTP."""
     opened_at: float = 0.0
     latch_said: bool = False
     """Whether its first authenticated packet was told."""
@@ -161,6 +163,19 @@ class LegTable:
     def rows_of(self, encoding: int) -> Rows:
         """Active legs of one encoding, ascending."""
         return np.flatnonzero(self.active & (self.encoding == encoding))
+
+    def knows(self, row: int, ssrc: int) -> bool:
+        """Whether a leg's RTP comes or came from an SSRC."""
+        return ssrc == self.ssrc[row] or ssrc in self.leg(row).ssrcs
+
+    def has_room(self, row: int, ssrc: int, others: int = 0) -> bool:
+        """Whether a leg's SRTP context may come to know an SSRC, beside so many others that are new."""
+        return self.knows(row, ssrc) or len(self.leg(row).ssrcs) + others < SSRCS_MAX - 1
+
+    def has_room_for_reports(self, row: int, ssrc: int) -> bool:
+        """The same of an SSRC that RTCP comes from."""
+        reporting = self.leg(row).report_ssrcs
+        return self.knows(row, ssrc) or ssrc in reporting or len(reporting) < REPORT_SSRCS_MAX
 
     def leg(self, row: int) -> Leg:
         """The leg in a row that is known to be open."""

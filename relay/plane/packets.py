@@ -12,7 +12,7 @@ import ipaddress
 import struct
 import sys
 from collections.abc import Sequence
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,8 @@ Rows = NDArray[np.intp]
 RECEIVE_STRIDE: Final = 25 * 64
 SEND_STRIDE: Final = 5 * 64
 DATAGRAM_BYTES_MAX: Final = 1500
+OVERSIZED: Final = -1
+"""Length of a row whose datagram was longer than the row: it is nothing that we read."""
 
 RTP_HEADER = np.dtype(
     {
@@ -110,6 +112,18 @@ def socket_column(endpoints: NDArray[np.uint64]) -> NDArray[np.uint16]:
 def host_column(endpoints: NDArray[np.uint64]) -> NDArray[np.uint32]:
     """The hosts of a column of keys, to be compared with one another."""
     return endpoints.view(np.uint32).reshape(-1, 2)[:, 1]
+
+
+def ranks(keys: NDArray[np.integer[Any]]) -> Rows:
+    """How many equal keys come before each: what is below a limit is as many of each as the limit allows."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    begins = np.ones(keys.size, np.bool_)
+    begins[1:] = ordered[1:] != ordered[:-1]
+    at = np.arange(keys.size)
+    rank: Rows = np.empty(keys.size, np.intp)
+    rank[order] = at - np.maximum.accumulate(np.where(begins, at, 0))
+    return rank
 
 
 def _aligned(rows: int, stride: int) -> Bytes:

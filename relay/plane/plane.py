@@ -36,6 +36,7 @@ from relay.media import (
 from relay.plane.commands import Commands
 from relay.plane.intake import telephone_event
 from relay.plane.legs import OPUS, PCMA, PCMU, Leg
+from relay.plane.outcomes import Outcomes
 from relay.plane.packets import MediaSockets, Rows
 from relay.plane.playout import Played
 from relay.plane.stages import PlaneSettings, Stages
@@ -121,20 +122,35 @@ class Plane:
         return self._events
 
     def statistics(self) -> dict[str, int]:
-        """Counters of the plane since it started."""
-        stages = self.stages
+        """Everything that is counted since the start or is there at present, under one name each."""
+        stages, outcomes = self.stages, self.outcomes
         return {
-            **asdict(stages.intake.counters),
+            "received": outcomes.received,
+            "table_full": outcomes.table_full,
+            "unaccounted": outcomes.unaccounted,
+            **{f"taken_{name}": count for name, count in asdict(outcomes.taken).items()},
+            **asdict(outcomes.dropped),
             **{f"latch_{name}": count for name, count in asdict(stages.intake.latching.counters).items()},
-            "send_rejected": stages.transmission.rejected,
-            "send_failed": stages.transmission.failed,
-            "reports_unsent": stages.transmission.reports_dropped,
-            "reports_malformed": stages.reports.malformed,
+            **{f"unsent_{name}": count for name, count in self.unsent().items()},
             "legs": len(stages.legs),
             "conferences": len(stages.conferences),
             "tracks": len(stages.taps),
             "steps_waiting": self.steps_waiting,
             **self.counters,
+        }
+
+    @property
+    def outcomes(self) -> Outcomes:
+        """What became of the datagrams that came."""
+        return self.stages.intake.outcomes
+
+    def unsent(self) -> dict[str, int]:
+        """Packets that did not leave, by reason."""
+        transmission = self.stages.transmission
+        return {
+            "rejected": transmission.rejected,
+            "failed": transmission.failed,
+            "reports_dropped": transmission.reports_dropped,
         }
 
     def due(self, number: int) -> float:

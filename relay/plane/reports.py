@@ -48,8 +48,6 @@ class Reports:
     def __init__(
         self, legs: LegTable, reception: Reception, jitter: JitterBuffers, wall: Callable[[float], float]
     ) -> None:
-        self.malformed = 0
-        """Authentic RTCP packets without a report in them."""
         self._legs = legs
         self._reception = reception
         self._jitter = jitter
@@ -111,8 +109,11 @@ class Reports:
             yield leg, packet if leg.outbound is None else leg.outbound.protect_rtcp(packet)
         table.at_work = None
 
-    def receive(self, leg: Leg, packet: bytes, arrival: float) -> None:
-        """An authentic compound packet of a leg's peer. A BYE does not end the call: signalling does."""
+    def receive(self, leg: Leg, packet: bytes, arrival: float) -> bool:
+        """An authentic compound packet of a leg's peer; False: there is no report in it.
+
+        A BYE does not end the call: signalling does.
+        """
         known = False
         for part in parse(packet):
             known = True
@@ -123,7 +124,7 @@ class Reports:
             for block in part.blocks:
                 if block.ssrc == int(self._legs.send_ssrc[leg.row]):
                     self._learn(leg, block, arrival)
-        self.malformed += not known
+        return known
 
     def statistics(self, leg: Leg) -> media.LegStatistics:
         """A leg's counters."""

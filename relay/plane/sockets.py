@@ -24,7 +24,7 @@ import numpy as np
 
 from relay.errors import OperatorError
 from relay.media import Address
-from relay.plane.packets import PacketTable, endpoint_address, endpoint_key, socket_column
+from relay.plane.packets import OVERSIZED, PacketTable, endpoint_address, endpoint_key, socket_column
 
 _SO_TIMESTAMPNS: Final = 35
 _CONTROL_BYTES: Final = 32
@@ -207,7 +207,7 @@ class _Messages:
         """Turn what the kernel wrote into columns of the table."""
         rows = slice(first, end)
         headers, control = self._headers[rows], self._control[rows]
-        table.length[rows] = headers["length"] * (headers["flags"] & socket.MSG_TRUNC == 0)
+        table.length[rows] = np.where(headers["flags"] & socket.MSG_TRUNC, OVERSIZED, headers["length"])
         self._names["family"][rows] = index
         table.endpoint[rows] = self._names["key"][rows]
         # The kernel stamps wall time; the offset is taken anew each time, since wall clocks are set and slewed.
@@ -236,7 +236,7 @@ class _Portable:
                 length, source = opened.recvfrom_into(memoryview(table.data[row]))
             except OSError:  # nothing more, or an ICMP error of what was sent: the rest waits a tick
                 return row - first
-            table.length[row] = length if length < table.stride else 0
+            table.length[row] = length if length < table.stride else OVERSIZED
             table.endpoint[row] = endpoint_key(index, (source[0], source[1]))
             table.arrival[row] = now
         return table.rows - first

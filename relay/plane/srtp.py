@@ -31,6 +31,8 @@ REPLAY_WINDOW: Final = 1024
 """Packets; RFC 3711 §3.3.2 asks for at least 64, which is less than a jitter buffer holds of 10 ms packets."""
 SSRCS_MAX: Final = 64
 """SSRCs that one inbound context knows: each costs memory, and forgetting one would let its packets be replayed."""
+REPORT_SSRCS_MAX: Final = 8
+"""The same of SSRCs that RTCP alone comes from: a peer that has not spoken yet reports from one."""
 
 _SRTP: Any = pylibsrtp
 """The library as it is: its types say little, and what is private in it is looked up with care."""
@@ -68,12 +70,13 @@ class SrtpContext:
         protected: bytes = self._session.protect_rtcp(packet)
         return protected
 
-    def unprotect_rtcp(self, packet: bytes) -> bytes | None:
-        """The compound packet of an authentic SRTCP packet, else None."""
-        with contextlib.suppress(pylibsrtp.Error, ValueError):
+    def unprotect_rtcp(self, packet: bytes) -> tuple[int, bytes]:
+        """A status as of libsrtp, and the compound packet of an authentic SRTCP packet."""
+        try:
             compound: bytes = self._session.unprotect_rtcp(packet)
-            return compound
-        return None
+        except (pylibsrtp.Error, ValueError) as error:
+            return _status(error), b""
+        return OK, compound
 
     def unprotect(self, packet: bytes) -> bytes | None:
         """The RTP packet of an authentic SRTP packet, else None: for those that are tried against several legs."""
@@ -119,10 +122,15 @@ class RowCrypto:
         try:
             packet = transform(self._table.datagram(row))
         except (pylibsrtp.Error, ValueError) as error:
-            return 9 if "replay" in str(error) else FAILED
+            return _status(error)
         self._table.data[row, : len(packet)] = np.frombuffer(packet, np.uint8)
         self._table.length[row] = len(packet)
         return OK
+
+
+def _status(error: Exception) -> int:
+    """The public methods say in words what the binding says in numbers."""
+    return min(REPLAYED) if "replay" in str(error) else FAILED
 
 
 def _policy(key: SrtpKey, *, inbound: bool) -> Any:  # noqa: ANN401 - as `_SRTP`

@@ -65,5 +65,5 @@ class Stages:
     def _reorder(self) -> None:
         self.transmission.reorder()
 
-    def _receive_report(self, leg: Leg, packet: bytes, arrival: float) -> None:
-        self.reports.receive(leg, packet, arrival)
+    def _receive_report(self, leg: Leg, packet: bytes, arrival: float) -> bool:
+        return self.reports.receive(leg, packet, arrival)

@@ -17,7 +17,7 @@ import pylibsrtp
 from recorder.capture import Captured, Frames
 from relay import media
 from relay.media import Address, Codec, ConferenceId, Gain, LegId, MediaEvent, OpenLeg, SetCrosspoints, SrtpKey, Step
-from relay.plane.packets import PacketTable, endpoint_address, endpoint_key, socket_column
+from relay.plane.packets import OVERSIZED, PacketTable, endpoint_address, endpoint_key, socket_column
 from relay.plane.plane import Plane
 from relay.plane.stages import PlaneSettings
 
@@ -97,7 +97,7 @@ class SimulatedSockets:
             arrival, _, socket, source, data = heapq.heappop(self._queue)
             table.put(row, data[: table.stride], endpoint_key(socket, source), arrival)
             if len(data) > table.stride:
-                table.length[row] = 0
+                table.length[row] = OVERSIZED
             row += 1
         return row
 

@@ -101,7 +101,7 @@ def test_other_packet_lengths(ptime: int) -> None:
     assert b.hears(700.0) > 6500
     legs = world.plane.stages.legs
     assert legs.concealed[legs.by_id[a.leg_id].row] <= 4
-    assert world.plane.stages.intake.counters.malformed == 0
+    assert world.plane.outcomes.dropped.payload_malformed == 0
 
 
 def test_loss_is_concealed_and_marked() -> None:
@@ -151,6 +151,6 @@ def test_malformed_opus_is_a_counted_drop() -> None:
 
     world.run(200, link)
     assert len(b.heard) == 200
-    assert world.plane.stages.intake.counters.malformed > 20
+    assert world.plane.outcomes.dropped.payload_malformed > 20
     world.run(80)
     assert b.hears(700.0) > 6500

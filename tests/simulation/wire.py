@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
 from relay.media import Address
-from relay.plane.packets import PacketTable, endpoint_address, endpoint_key
+from relay.plane.packets import OVERSIZED, PacketTable, endpoint_address, endpoint_key
 from tests.simulation.schedule import Schedule
 from tests.world.network import Conditions, Datagram, Link
 
@@ -126,7 +126,7 @@ class SimulatedSockets:
             socket = datagram.destination[1] - RELAY[1]
             table.put(row, datagram.data[: table.stride], endpoint_key(socket, datagram.source), arrival)
             if len(datagram) > table.stride:
-                table.length[row] = 0
+                table.length[row] = OVERSIZED
         return len(taken)
 
     def send(self, table: PacketTable, count: int) -> int:

@@ -178,7 +178,7 @@ def test_an_ssrc_that_was_left_does_not_come_back_between_the_new_ones_packets()
         world.tick()
     assert b.hears(1500.0) > PRESENT
     assert b.hears(a.hertz) < ABSENT
-    assert world.plane.stages.intake.counters.stray_ssrc == 50
+    assert world.plane.outcomes.dropped.stray_ssrc == 50
 
 
 def test_ssrcs_without_end_are_refused_before_they_cost_memory() -> None:
@@ -188,7 +188,7 @@ def test_ssrcs_without_end_are_refused_before_they_cost_memory() -> None:
         a.ssrc = 5000 + number
         world.run(1)
     assert len(world.plane.stages.legs.by_id[a.leg_id].ssrcs) == 63
-    assert world.plane.stages.intake.counters.stray_ssrc == 200 - 64
+    assert world.plane.outcomes.dropped.stray_ssrc == 200 - 64
 
 
 def test_a_wrong_key_is_counted_and_heard_by_nobody() -> None:
@@ -495,7 +495,7 @@ def test_stun_and_dtls_go_to_the_control_plane_within_limits() -> None:
     events = [event for event in world.tick() if isinstance(event, media.ControlDatagram)]
     assert events[0] == media.ControlDatagram(LOCAL, a.address, b"\x00\x01peer")
     assert len(events) == 1 + 64
-    assert world.plane.stages.intake.counters.control_dropped == 600 - 64
+    assert world.plane.outcomes.dropped.control_dropped == 600 - 64
     assert "stranger" not in repr(events[1])
 
 
@@ -519,7 +519,7 @@ def test_ice_legs_take_only_what_comes_from_the_selected_address() -> None:
     a.address = ("10.0.0.1", 6000)
     world.run(60)
     assert b.hears(400.0) < ABSENT
-    assert world.plane.stages.intake.counters.strangers == 60
+    assert world.plane.outcomes.dropped.strangers == 60
     world.apply(media.MoveLeg(a.leg_id, a.address))
     world.run(40)
     assert b.hears(400.0) > PRESENT
@@ -591,7 +591,7 @@ def test_a_leg_that_claims_anothers_address_gets_nothing_of_it() -> None:
     world.apply(thief.open())
     world.run(60)
     assert b.hears(a.hertz) > PRESENT
-    assert world.plane.stages.intake.counters.unauthenticated == 0
+    assert world.plane.outcomes.dropped.unauthenticated == 0
     assert [event.leg_id for event in world.of(LegLatched)] == ["a", "b", "c"]
 
 

@@ -13,6 +13,7 @@ from relay.errors import OperatorError
 from relay.media import Address
 from relay.plane import sockets
 from relay.plane.packets import (
+    OVERSIZED,
     RECEIVE_STRIDE,
     SEND_STRIDE,
     PacketTable,
@@ -95,12 +96,12 @@ def test_a_flooded_socket_does_not_starve_the_others(opened: UdpSockets, peer: s
     assert b"call" in seen
 
 
-def test_datagrams_longer_than_a_row_count_as_empty(opened: UdpSockets, peer: socket.socket) -> None:
+def test_datagrams_longer_than_a_row_are_marked(opened: UdpSockets, peer: socket.socket) -> None:
     table = PacketTable(4)
     peer.sendto(bytes(RECEIVE_STRIDE + 1), opened.addresses[0])
     peer.sendto(bytes(1500), opened.addresses[0])
     assert receive(opened, table) == 2
-    assert sorted(table.length[:2].tolist()) == [0, 1500]
+    assert sorted(table.length[:2].tolist()) == [OVERSIZED, 1500]
 
 
 def test_rows_leave_from_the_socket_that_their_endpoint_names(opened: UdpSockets, peer: socket.socket) -> None:

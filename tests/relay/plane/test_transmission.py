@@ -36,7 +36,7 @@ def test_what_the_system_rejects_is_counted() -> None:
     three(world)
     world.sockets.send = lambda _table, count: count  # type: ignore[method-assign]
     world.run(5)
-    assert world.plane.statistics()["send_rejected"] == 15 + 1  # a packet a leg and tick, and one report
+    assert world.plane.statistics()["unsent_rejected"] == 15 + 1  # a packet a leg and tick, and one report
 
 
 def test_reports_beyond_the_table_are_dropped_and_counted() -> None:
@@ -44,7 +44,7 @@ def test_reports_beyond_the_table_are_dropped_and_counted() -> None:
     world.tick()
     for _ in range(300):
         world.plane.stages.transmission.queue_report(bytes(8), 1 << 20)
-    assert world.plane.statistics()["reports_unsent"] == 300 - 256
+    assert world.plane.statistics()["unsent_reports_dropped"] == 300 - 256
     world.sockets.send = lambda _table, count: count  # type: ignore[method-assign]
     world.tick()
-    assert world.plane.statistics()["send_rejected"] == 256
+    assert world.plane.statistics()["unsent_rejected"] == 256
