@@ -14,7 +14,6 @@ from relay.media import Address, LegId, MediaCommand, MediaEvent
 from relay.plane.dtmf import EventReceiver
 from relay.plane.legs import ENCODINGS, Leg
 from relay.plane.opus_stream import OpusStream
-from relay.plane.packets import endpoint_key
 from relay.plane.rtp import CLOCK_RATE_PER_TICK
 from relay.plane.srtp import SrtpContext
 from relay.plane.stages import Stages
@@ -110,6 +109,7 @@ class Commands:
         if command.leg_id in stages.legs.by_id:
             raise LocalError("the leg is open already")
         socket = self._socket(command.local)
+        self._check(socket, command.remote, command.remote_rtcp)
         codec = command.codec
         inbound = SrtpContext(command.receive_key, inbound=True) if command.receive_key else None
         outbound = SrtpContext(command.send_key, inbound=False) if command.send_key else None
@@ -141,12 +141,13 @@ class Commands:
 
     def _move_leg(self, command: media.MoveLeg) -> None:
         leg = self._leg(command.leg_id)
-        if command.local is not None:
-            leg.socket = self._socket(command.local)
-            self._stages.legs.socket[leg.row] = leg.socket
+        socket = leg.socket if command.local is None else self._socket(command.local)
+        self._check(socket, command.remote, command.remote_rtcp)
+        leg.socket = socket
+        self._stages.legs.socket[leg.row] = socket
         self._point(leg, command.remote, command.remote_rtcp)
         if not leg.opened.latch or leg.inbound is None:
-            self._stages.intake.latching.trust(leg, endpoint_key(leg.socket, command.remote))
+            self._stages.intake.latching.trust(leg, self._endpoint(leg.socket, command.remote))
 
     def _rekey_leg(self, command: media.RekeyLeg) -> None:
         leg = self._leg(command.leg_id)
@@ -158,11 +159,24 @@ class Commands:
     def _point(self, leg: Leg, remote: Address | None, remote_rtcp: Address | None) -> None:
         stages = self._stages
         if remote is not None:
-            stages.legs.remote[leg.row] = stages.legs.named[leg.row] = endpoint_key(leg.socket, remote)
+            stages.legs.remote[leg.row] = stages.legs.named[leg.row] = self._endpoint(leg.socket, remote)
         if remote_rtcp is not None:
-            leg.report_endpoint = endpoint_key(leg.socket + 1, remote_rtcp)
+            stages.intake.endpoints.remove(leg.report_endpoint, leg.row)
+            leg.report_endpoint = self._endpoint(leg.socket + 1, remote_rtcp)
             stages.intake.expect_reports(leg)
         stages.transmission.reorder()
+
+    def _check(self, socket: int, *remotes: Address | None) -> None:
+        """Refuse what a socket cannot reach, and a host without a word (Exhausted), before anything is changed."""
+        local = self._stages.sockets.addresses[socket // 2]
+        for remote in remotes:
+            if remote is not None:
+                if (":" in local[0]) != (":" in remote[0]):
+                    raise LocalError("a socket of one address family cannot reach the other")
+                self._endpoint(socket, remote)
+
+    def _endpoint(self, socket: int, remote: Address) -> int:
+        return self._stages.sockets.hosts.key(socket, remote)
 
     def _socket(self, local: Address) -> int:
         addresses = list(self._stages.sockets.addresses)

@@ -16,7 +16,7 @@ from relay.plane.jitter import JitterBuffers, Placement
 from relay.plane.latching import Latching, LatchSettings
 from relay.plane.legs import OPUS, Leg, LegTable
 from relay.plane.opus_stream import HALF_SAMPLES
-from relay.plane.packets import MediaSockets, PacketTable, Rows, endpoint_address, endpoint_socket
+from relay.plane.packets import MediaSockets, PacketTable, Rows, endpoint_socket
 from relay.plane.reception import Reception
 from relay.plane.rings import HALF_BYTES, PayloadRings
 from relay.plane.rtp import COMFORT_NOISE, classify, payload_bounds
@@ -83,7 +83,7 @@ class Intake:
         self.counters = IntakeCounters()
         self.endpoints = Endpoints()
         self.reception = Reception(legs.legs_max)
-        self.latching = Latching(legs, self.endpoints, self.settings.latch)
+        self.latching = Latching(legs, self.endpoints, sockets.hosts, self.settings.latch)
         self._legs = legs
         self._sockets = sockets
         self._jitter = jitter
@@ -129,7 +129,9 @@ class Intake:
                     break
                 if sources[endpoint] <= settings.control_source_max and socket % 2 == 0:
                     local = self._sockets.addresses[socket // 2]
-                    self._events.append(ControlDatagram(local, endpoint_address(endpoint), table.datagram(row)))
+                    self._events.append(
+                        ControlDatagram(local, self._sockets.hosts.address(endpoint), table.datagram(row))
+                    )
                     passed += 1
             self.counters.control_dropped += chosen.size - passed
 
@@ -179,7 +181,7 @@ class Intake:
 
     def _say_latched(self, leg: Leg) -> None:
         leg.latch_said = True
-        self._events.append(LegLatched(leg.leg_id, endpoint_address(leg.endpoint)))
+        self._events.append(LegLatched(leg.leg_id, self._sockets.hosts.address(leg.endpoint)))
 
     def _authenticate(self, rows: Rows, legs: Rows) -> tuple[Rows, Rows]:
         """Decrypt in place; returns what is authentic, and counts the rest."""

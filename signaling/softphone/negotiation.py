@@ -280,7 +280,7 @@ def _accepted(offer: Offer, media: MediaDescription, local: LocalMedia) -> Media
         media.protocol,
         tuple(str(number) for number in formats if number is not None),
         tuple(attributes),
-        Connection(default.host),
+        Connection.to(default.host),
     )
 
 
