@@ -14,7 +14,7 @@ __all__ = ["addresses"]
 def addresses() -> tuple[str, ...]:
     """IPv4 before IPv6, loopback first, then those of every interface that is up; link-local ones reach nobody."""
     found = sorted((address for address in _all() if not ip_address(address).is_link_local), key=_rank)
-    return tuple(dict.fromkeys(["127.0.0.1", *found]))
+    return tuple(dict.fromkeys(found)) or ("127.0.0.1",)
 
 
 def _rank(address: str) -> tuple[int, bool, str]:
