@@ -1,6 +1,7 @@
 """CPU of a tick by stage, in microseconds a leg-frame: conferences of three, G.711, SRTP.
 
-    python -m benchmarks.plane [--legs 30 150 300 600] [--seconds 6] [--sockets real|simulated] [--record] [--no-srtp]
+    python -m benchmarks.plane [--legs 30 150 300 600] [--seconds 6] [--sockets real|simulated] [--ipv6] [--record]
+                                [--no-srtp]
 
 The load is made before it is measured: packets of every leg are encrypted beforehand, and copied into the receive table
 (simulated: ticks follow one another at once) or sent over loopback from one socket a leg (real: ticks keep their time;
@@ -33,7 +34,8 @@ from recorder.capture import Captured, Frames
 from relay import media
 from relay.codecs import g711
 from relay.media import Address, Codec, ConferenceId, Gain, LegId, OpenLeg, SetCrosspoints, SrtpKey, Step
-from relay.plane.packets import PacketTable, endpoint_key
+from relay.plane.hosts import PeerHosts
+from relay.plane.packets import PacketTable
 from relay.plane.plane import Plane
 from relay.plane.sockets import SocketSettings, UdpSockets
 from relay.plane.stages import PlaneSettings
@@ -61,8 +63,8 @@ STAGES = (
 class Load:
     """Encrypted packets of all legs, tick after tick."""
 
-    def __init__(self, legs: int, ticks: int, *, srtp: bool, ports: list[int]) -> None:
-        self.addresses: list[Address] = [("127.0.0.1", port) for port in ports]
+    def __init__(self, legs: int, ticks: int, *, srtp: bool, ports: list[int], host: str = "127.0.0.1") -> None:
+        self.addresses: list[Address] = [(host, port) for port in ports]
         self.keys = [SrtpKey(SUITE, random.Random(leg).randbytes(30)) if srtp else None for leg in range(legs)]
         self.packets = np.zeros((ticks, legs, 182 if srtp else 172), np.uint8)
         for leg in range(legs):
@@ -89,7 +91,8 @@ class SimulatedSockets:
 
     def __init__(self, load: Load) -> None:
         self._load = load
-        self._endpoints = np.array([endpoint_key(0, address) for address in load.addresses], np.uint64)
+        self.hosts = PeerHosts(os.urandom)
+        self._endpoints = np.array([self.hosts.key(0, address) for address in load.addresses], np.uint64)
         self.tick = 0
         self.sent = 0
 
@@ -110,12 +113,13 @@ class SimulatedSockets:
         return 0
 
 
-def sender(legs: int, ticks: int, srtp: bool, pipe: Connection) -> None:
+def sender(legs: int, ticks: int, srtp: bool, host: str, pipe: Connection) -> None:
     """The other process: a socket a leg, absolute pacing, everything received is thrown away."""
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(legs)]
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sockets = [socket.socket(family, socket.SOCK_DGRAM) for _ in range(legs)]
     for each in sockets:
-        each.bind(("127.0.0.1", 0))
+        each.bind((host, 0))
     ports = [each.getsockname()[1] for each in sockets]
     load = Load(legs, ticks, srtp=srtp, ports=ports)
     pipe.send(ports)
@@ -184,6 +188,7 @@ class Work:
     srtp: bool
     record: bool
     stages: bool
+    host: str
 
     @property
     def ticks(self) -> int:
@@ -196,11 +201,11 @@ def prepare(work: Work) -> tuple[Load, Any, Connection | None]:
     if not work.real:
         load = Load(work.legs, work.ticks, srtp=work.srtp, ports=[10_000 + leg for leg in range(work.legs)])
         return load, SimulatedSockets(load), None
-    sockets = UdpSockets(SocketSettings())
+    sockets = UdpSockets(SocketSettings(hosts=(work.host,)))
     here, there = multiprocessing.Pipe()
-    arguments = (work.legs, work.ticks + 20, work.srtp, there)
+    arguments = (work.legs, work.ticks + 20, work.srtp, work.host, there)
     multiprocessing.Process(target=sender, args=arguments, daemon=True).start()
-    load = Load(work.legs, 0, srtp=work.srtp, ports=here.recv())
+    load = Load(work.legs, 0, srtp=work.srtp, ports=here.recv(), host=work.host)
     here.send(sockets.addresses[0])
     return load, sockets, here
 
@@ -254,6 +259,7 @@ def main() -> None:
     parser.add_argument("--legs", type=int, nargs="+", default=[30, 150, 300, 600])
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--sockets", choices=["simulated", "real"], default="simulated")
+    parser.add_argument("--ipv6", action="store_true", help="real sockets: over ::1")
     parser.add_argument("--record", action="store_true")
     parser.add_argument("--no-srtp", action="store_true")
     parser.add_argument("--no-stages", action="store_true")
@@ -267,6 +273,7 @@ def main() -> None:
             srtp=not arguments.no_srtp,
             record=arguments.record,
             stages=not arguments.no_stages,
+            host="::1" if arguments.ipv6 else "127.0.0.1",
         )
         print(json.dumps(measure(work)))
 

@@ -8,22 +8,15 @@ ones: listeners on the loopback interface, no plain signalling or media, and no 
 from __future__ import annotations
 
 import re
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    PlainValidator,
-    SecretStr,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from relay.config_addresses import Host, MediaAddress, Network
 
 __all__ = [
     "DatabaseSettings",
@@ -48,32 +41,12 @@ __all__ = [
 RecordedParty = Literal["agent", "customer"]
 
 
-def _numeric_address(text: str) -> str:
-    try:
-        return str(ip_address("127.0.0.1" if text == "localhost" else text))
-    except ValueError:
-        raise ValueError("must be a numeric address, such as 127.0.0.1, or 0.0.0.0 for all interfaces") from None
-
-
-def _network(value: object) -> IPv4Network | IPv6Network:
-    if isinstance(value, IPv4Network | IPv6Network):
-        return value
-    try:
-        return ip_network(str(value))
-    except ValueError as error:
-        raise ValueError(f"must be an address or a network such as 192.0.2.0/24: {error}") from None
-
-
 def _plain_name(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,63}", text):
         raise ValueError("must be at most 64 small letters, digits, dots, dashes and underscores")
     return text
 
 
-Host = Annotated[str, AfterValidator(_numeric_address)]
-"""A numeric address to listen on; `0.0.0.0` is every IPv4 interface."""
-Network = Annotated[IPv4Network | IPv6Network, PlainValidator(_network), PlainSerializer(str, return_type=str)]
-"""An address, or a network in CIDR notation."""
 Port = Annotated[int, Field(ge=0, le=65_535)]
 """0: any free port."""
 Name = Annotated[str, AfterValidator(_plain_name)]
@@ -122,7 +95,7 @@ class SipSettings(_Section):
     """Signalling of trunks and telephones."""
 
     host: Host = "127.0.0.1"
-    """Address of the TLS listener; `0.0.0.0` for all interfaces, once trunks are named."""
+    """Address of the TLS listener; once trunks are named, `0.0.0.0` for all of IPv4, `::` for all of both families."""
     port: Port = 5061
     """Port of the TLS listener; 0: any free one."""
     udp: PlainListener | None = None
@@ -196,12 +169,12 @@ class TrunkSettings(_Section):
 class MediaSettings(_Section):
     """Sockets, rows and patience of the media plane."""
 
-    addresses: tuple[IPv4Address, ...] = ()
-    """Addresses that media is received on; empty: loopback and every interface that is up."""
+    addresses: tuple[MediaAddress, ...] = ()
+    """Addresses that media is received on, IPv4 and IPv6; empty: loopback and every interface that is up."""
     port: Port = 0
     """UDP port of encrypted media, the same on every address; 0: any free one."""
-    advertised: dict[IPv4Address, IPv4Address] = Field(default_factory=dict[IPv4Address, IPv4Address])
-    """Public address for a local one, where an address translator stands between."""
+    advertised: dict[MediaAddress, MediaAddress] = Field(default_factory=dict[MediaAddress, MediaAddress])
+    """Public address for a local one of the same family, where an address translator stands between."""
     legs_max: Annotated[int, Field(ge=2, le=20_000)] = 2_000
     """Media legs at a time; more calls are answered 503."""
     silent_seconds: Seconds = 30.0
@@ -219,6 +192,12 @@ class MediaSettings(_Section):
     opus_complexity: Annotated[int, Field(ge=0, le=10)] = 5
     """Effort of the Opus encoder; 10 costs three times as much as 0."""
 
+    @model_validator(mode="after")
+    def _same_family(self) -> Self:
+        if any(local.version != public.version for local, public in self.advertised.items()):
+            raise ValueError("advertised pairs an IPv4 address with an IPv6 one")
+        return self
+
 
 class IceServer(_Section):
     """A STUN or TURN server for softphones."""
@@ -235,7 +214,7 @@ class HttpsSettings(_Section):
     """The one origin of page, WebSocket and API."""
 
     host: Host = "127.0.0.1"
-    """Address to listen on; `0.0.0.0` for all interfaces."""
+    """Address to listen on; `0.0.0.0` for all of IPv4, `::` for all of both families."""
     port: Port = 8443
     """Port; 0: any free one."""
     public_name: str | None = None

@@ -15,6 +15,7 @@ from relay.plane.jitter import JitterSettings
 from relay.plane.sockets import SocketSettings as MediaSocketSettings
 from relay.plane.stages import PlaneSettings
 from relay.webrtc.softphone_leg import SoftphoneMediaSettings
+from signaling.addresses import plain_host
 from signaling.agents import AgentsSettings
 from signaling.api import HttpsSettings
 from signaling.contact.contact import ContactSettings
@@ -122,7 +123,7 @@ def https(settings: Settings) -> HttpsSettings:
 def may_read_metrics(settings: Settings, host: str) -> bool:
     """Whether a client at this address may read the metrics."""
     try:
-        address = ip_address(host)
+        address = ip_address(plain_host(host))
     except ValueError:
         return False
     return any(address in network for network in settings.https.metrics_readers)

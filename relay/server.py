@@ -45,6 +45,7 @@ from relay.plane.ticker import Ticker
 from relay.ready import DemoAgent, DemoTrunk, Ready
 from relay.webrtc.softphone_leg import SoftphoneTransports
 from signaling import access, api
+from signaling.addresses import written_host
 from signaling.contact.record import WallAnchor
 from signaling.database import Database
 from signaling.sip.socket import Listener, SipSockets
@@ -139,16 +140,18 @@ class Relay:
     def ready(self, demo_password: str) -> Ready:
         """Where everything is."""
         host, port = self.sip.addresses()["tls"]
-        origin = f"https://{self.settings.https.public_name or _reachable(self.https.host)}:{self.https.port}"
+        name = written_host(self.settings.https.public_name or _reachable(self.https.host))
+        origin = f"https://{name}:{self.https.port}"
+        sips = f"{written_host(_reachable(host))}:{port}"
         trunk = None
         if self.demo_agent is not None:
-            dial = f"sip:{DEMO_NUMBER}@{_reachable(host)}:{port};transport=tls"
+            dial = f"sip:{DEMO_NUMBER}@{sips};transport=tls"
             trunk = DemoTrunk("demo", "demo", demo_password, dial)
         return Ready(
             softphone_url=f"{origin}/",
             api_url=f"{origin}/api",
             metrics_url=f"{origin}/metrics",
-            sips_address=f"{_reachable(host)}:{port}",
+            sips_address=sips,
             ca_file=str(self.files.ca_file or ""),
             pid=os.getpid(),
             agent=self.demo_agent,
@@ -359,8 +362,8 @@ async def _listen_sip(settings: Settings, sip: SipSockets) -> None:
         await sip.start()
     except OSError as error:
         raise OperatorError(
-            f"a SIP listener cannot be had on {settings.sip.host}:{settings.sip.port} ({error.strerror}): "
-            "set sip.port in koppel.toml or KOPPEL_SIP__PORT, 0 for any free one"
+            f"a SIP listener cannot be had on {written_host(settings.sip.host)}:{settings.sip.port} "
+            f"({error.strerror}): set sip.port in koppel.toml or KOPPEL_SIP__PORT, 0 for any free one"
         ) from None
 
 
@@ -383,4 +386,4 @@ def _ice_servers(settings: Settings) -> tuple[IceServer, ...]:
 
 def _reachable(host: str) -> str:
     """An address that a program on this machine can use for a listener's."""
-    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - a question, not a bind
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - a question, not a bind

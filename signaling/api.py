@@ -22,6 +22,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from signaling.addresses import plain_host
+from signaling.listening import bind
 from signaling.softphone.socket import SoftphoneSocket
 
 PAGE = Path(__file__).parent / "softphone" / "web"
@@ -105,7 +107,7 @@ def is_local(request: Request) -> bool:
 
 def _is_loopback(host: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(plain_host(host)).is_loopback
     except ValueError:
         return host == "localhost"
 
@@ -233,15 +235,7 @@ def _configuration(app: FastAPI, context: ssl.SSLContext, settings: HttpsSetting
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    listening = socket.socket(family, kind, protocol)
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-    except OSError:
-        listening.close()
-        raise
-    listening.setblocking(False)
+    listening = bind(host, port, socket.SOCK_STREAM)
     # Connections inherit both: a peer that takes nothing more is cut off by the kernel, whatever is still to be sent.
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     if hasattr(socket, "TCP_USER_TIMEOUT"):

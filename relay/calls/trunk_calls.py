@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from relay.media import Address, LegId, MediaCommand
     from signaling.contact.commands import EndCause
     from signaling.sip.events import CallId, IncomingCall, SessionOffered
+    from signaling.sip.sdp import SessionDescription
 
 FINAL_RESPONSES: dict[EndCause, int] = {
     "ended": 480,
@@ -62,6 +64,9 @@ class TrunkCall:
     call: CallId
     contact_id: str
     participant_id: str
+    trunk: str
+    signalling_host: str
+    """Our end of the signalling."""
     local: negotiation.LocalMedia
     negotiated: negotiation.Negotiated
     leg_id: LegId | None = None
@@ -100,9 +105,9 @@ class TrunkCalls:
         """Settle the media of a call that came in; raises RemoteError 488 if it cannot be settled."""
         if event.offer is None:
             raise RemoteError("an INVITE without an offer is not served yet", sip_status=488)
-        local = self._local_media(event.trunk, event.local[0])
+        local = self._local_media(event.trunk, event.local[0], event.offer)
         negotiated = negotiation.answer(event.offer, local, entropy=self.entropy)
-        admitted = TrunkCall(event.call, contact_id, participant_id, local, negotiated)
+        admitted = TrunkCall(event.call, contact_id, participant_id, event.trunk, event.local[0], local, negotiated)
         self._by_call[event.call] = admitted
         self._by_participant[contact_id, participant_id] = admitted
 
@@ -149,7 +154,8 @@ class TrunkCalls:
     def offered_anew(self, event: SessionOffered, now: float) -> MediaCommand | None:
         """Answer a re-INVITE or UPDATE: hold, resume, refresh, or the same audio at another address.
 
-        Another codec or other keys in mid-call are refused (488): what was settled before holds on.
+        Another codec or other keys in mid-call are refused (488): what was settled before holds on. A peer may go on in
+        the other address family: then so do we.
         """
         call = self._by_call.get(event.call)
         if call is None:
@@ -159,7 +165,8 @@ class TrunkCalls:
             self.control.accept_offer(call.call, offer.encode(), now)
             return None
         try:
-            again = negotiation.answer(event.offer, call.local, entropy=self.entropy, previous=call.negotiated)
+            local = self._local_media(call.trunk, call.signalling_host, event.offer, call.local)
+            again = negotiation.answer(event.offer, local, entropy=self.entropy, previous=call.negotiated)
         except RemoteError as error:
             self.control.refuse_offer(call.call, error.sip_status, now)
             return None
@@ -168,34 +175,61 @@ class TrunkCalls:
             self.control.refuse_offer(call.call, 488, now)
             return None
         call.negotiated = again
+        moved, call.local = call.local.address != local.address, local
         if before.receives != after.receives:
             call.receives_since = now if after.receives else math.inf
         self.control.accept_offer(call.call, again.answer.encode(), now)
-        if call.leg_id is None or after.remote is None or after.remote == before.remote:
+        if call.leg_id is None or after.remote is None or (after.remote == before.remote and not moved):
             return None
-        return media.MoveLeg(call.leg_id, after.remote, after.remote_rtcp)
+        return media.MoveLeg(call.leg_id, after.remote, after.remote_rtcp, self._own(local) if moved else None)
 
-    def _local_media(self, trunk: str, local_host: str) -> negotiation.LocalMedia:
-        host, port = next((each for each in self.addresses if each[0] == local_host), self.addresses[0])
+    def _local_media(
+        self, trunk: str, signalling_host: str, offer: SessionDescription, present: negotiation.LocalMedia | None = None
+    ) -> negotiation.LocalMedia:
+        """Where the peer is to send: to an address of the family that it offers; raises RemoteError 488.
+
+        Rather the present one than another, else the one that signalling reached, else one that is on loopback exactly
+        if the peer's is.
+        """
+        offered = negotiation.offered_host(offer)
+        family = [each for each in self.addresses if not offered or (":" in each[0]) == (":" in offered)]
+        if not family:
+            raise RemoteError("there is no media address of the offered family", sip_status=488)
+        if present is not None and (_is_unspecified(offered) or self._own(present) in family):
+            return present
+        on_loopback = _is_loopback(offered)
+        host, port = min(family, key=lambda each: (each[0] != signalling_host, _is_loopback(each[0]) != on_loopback))
         allowed = self.trunks.get(trunk, TrunkMedia())
         return negotiation.LocalMedia(
             address=(self.advertised.get(host, host), port), allow_plain_rtp=allowed.allow_plain_rtp
         )
 
+    def _own(self, local: negotiation.LocalMedia) -> Address:
+        """The media socket behind what a peer was told."""
+        public = {self.advertised.get(host, host): (host, port) for host, port in self.addresses}
+        return public[local.address[0]]
+
     def _leg(self, call: TrunkCall, leg_id: LegId) -> media.OpenLeg:
         settled = call.negotiated.media
-        public = {self.advertised.get(host, host): (host, port) for host, port in self.addresses}
         return media.OpenLeg(
             leg_id=leg_id,
             codec=media.Codec(settled.encoding, settled.payload_type),
             ssrc=int.from_bytes(self.entropy(4), "big"),
             receive_key=_key(settled.receive_key),
             send_key=_key(settled.send_key),
-            local=public[call.local.address[0]],
+            local=self._own(call.local),
             remote=settled.remote,
             remote_rtcp=settled.remote_rtcp,
             telephone_event=settled.telephone_event,
         )
+
+
+def _is_loopback(host: str) -> bool:
+    return bool(host) and ipaddress.ip_address(host).is_loopback
+
+
+def _is_unspecified(host: str) -> bool:
+    return not host or ipaddress.ip_address(host).is_unspecified
 
 
 def _key(key: negotiation.SdesKey | None) -> media.SrtpKey | None:

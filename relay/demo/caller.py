@@ -22,6 +22,7 @@ from relay.certificates import client_context
 from relay.demo.hearing import listen, tone
 from relay.demo.phone_media import RATE, MediaSetup, PhoneMedia, Samples
 from relay.demo.processes import commands, tell
+from signaling.addresses import written_host
 from signaling.errors import RemoteError
 from signaling.sip import events as sip
 from signaling.sip import negotiation
@@ -106,7 +107,7 @@ class Caller:
     def _invite(self, offer: SessionDescription) -> sip.Invite:
         return sip.Invite(
             target=self._setup.dial,
-            caller=f"sip:{self._setup.number}@{self._setup.host}",
+            caller=f"sip:{self._setup.number}@{written_host(self._setup.host)}",
             offer=offer.encode(),
             transport="tls",
             host=self._setup.host,

@@ -23,6 +23,7 @@ def caller_setup(ready: Ready, *, tone_hz: float | None = None, seconds_max: flo
     """How the demo's customer calls the relay of a ready file."""
     assert ready.trunk is not None, "a relay under the demo switch has the demo's trunk"
     host, _, port = ready.sips_address.rpartition(":")
+    host = host.strip("[]")
     return CallerSetup(
         dial=ready.trunk.dial,
         host=host,

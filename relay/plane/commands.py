@@ -15,7 +15,6 @@ from relay.media import Address, LegId, MediaCommand, MediaEvent
 from relay.plane.dtmf import EventReceiver
 from relay.plane.legs import ENCODINGS, Leg
 from relay.plane.opus_stream import OpusStream
-from relay.plane.packets import endpoint_key
 from relay.plane.rtp import CLOCK_RATE_PER_TICK
 from relay.plane.srtp import SrtpContext
 from relay.plane.stages import Stages
@@ -113,7 +112,7 @@ class Commands:
             raise LocalError("the leg is open already")
         _check_numbers(command)
         socket = self._socket(command.local)
-        remote, reports = _endpoint(socket, command.remote), _endpoint(socket + 1, command.remote_rtcp)
+        remote, reports = self._endpoint(socket, command.remote), self._endpoint(socket + 1, command.remote_rtcp)
         codec = command.codec
         inbound = SrtpContext(command.receive_key, inbound=True) if command.receive_key else None
         outbound = SrtpContext(command.send_key, inbound=False) if command.send_key else None
@@ -144,7 +143,7 @@ class Commands:
     def _move_leg(self, command: media.MoveLeg) -> None:
         leg = self._leg(command.leg_id)
         socket = leg.socket if command.local is None else self._socket(command.local)
-        remote, reports = _endpoint(socket, command.remote), _endpoint(socket + 1, command.remote_rtcp)
+        remote, reports = self._endpoint(socket, command.remote), self._endpoint(socket + 1, command.remote_rtcp)
         leg.socket = self._stages.legs.socket[leg.row] = socket
         self._point(leg, remote, reports)
         if not leg.opened.latch or leg.inbound is None:
@@ -165,6 +164,17 @@ class Commands:
             stages.intake.expect_reports(leg, reports)
         stages.transmission.reorder()
 
+    def _endpoint(self, socket: int, address: Address | None) -> int:
+        """The key of a peer's address (Exhausted: its host has none); 0: none was named."""
+        if address is None:
+            return 0
+        if (":" in self._stages.sockets.addresses[socket // 2][0]) != (":" in address[0]):
+            raise LocalError("a socket of one address family cannot reach the other")
+        try:
+            return self._stages.sockets.hosts.key(socket, address)
+        except (ValueError, OverflowError, struct.error) as error:
+            raise LocalError("no IP address and UDP port") from error
+
     def _socket(self, local: Address) -> int:
         addresses = list(self._stages.sockets.addresses)
         if local not in addresses:
@@ -176,16 +186,6 @@ class Commands:
         if leg is None:
             raise LocalError("no such leg is open")
         return leg
-
-
-def _endpoint(socket: int, address: Address | None) -> int:
-    """The key of a peer's address; 0: none was named."""
-    if address is None:
-        return 0
-    try:
-        return endpoint_key(socket, address)
-    except (ValueError, struct.error) as error:
-        raise LocalError("no IPv4 address and UDP port") from error
 
 
 def _check_numbers(command: media.OpenLeg) -> None:

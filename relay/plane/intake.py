@@ -17,16 +17,7 @@ from relay.plane.latching import Latching, LatchSettings
 from relay.plane.legs import OPUS, Leg, LegTable
 from relay.plane.opus_stream import HALF_SAMPLES
 from relay.plane.outcomes import Outcomes
-from relay.plane.packets import (
-    OVERSIZED,
-    MediaSockets,
-    PacketTable,
-    Rows,
-    endpoint_address,
-    endpoint_socket,
-    ranks,
-    socket_column,
-)
+from relay.plane.packets import OVERSIZED, MediaSockets, PacketTable, Rows, endpoint_socket, ranks, socket_column
 from relay.plane.reception import Reception
 from relay.plane.rings import HALF_BYTES, PayloadRings
 from relay.plane.rtp import COMFORT_NOISE, classify, header_words, payload_bounds
@@ -114,7 +105,7 @@ class Intake:
         self.outcomes = Outcomes()
         self.endpoints = Endpoints()
         self.reception = Reception(legs.legs_max)
-        self.latching = Latching(legs, self.endpoints, self.settings.latch)
+        self.latching = Latching(legs, self.endpoints, sockets.hosts, self.settings.latch)
         self._legs = legs
         self._sockets = sockets
         self._jitter = jitter
@@ -169,7 +160,7 @@ class Intake:
         for row in passed:
             endpoint = int(table.endpoint[row])
             local = self._sockets.addresses[endpoint_socket(endpoint) // 2]
-            self._events.append(ControlDatagram(local, endpoint_address(endpoint), table.datagram(row)))
+            self._events.append(ControlDatagram(local, self._sockets.hosts.address(endpoint), table.datagram(row)))
         outcomes.taken.control += len(passed)
         outcomes.dropped.control_dropped += rows.size - len(passed)
 
@@ -250,7 +241,7 @@ class Intake:
 
     def _say_latched(self, leg: Leg) -> None:
         leg.latch_said = True
-        self._events.append(LegLatched(leg.leg_id, endpoint_address(leg.endpoint)))
+        self._events.append(LegLatched(leg.leg_id, self._sockets.hosts.address(leg.endpoint)))
 
     def _authenticate(self, packets: Packets, *, familiar: bool) -> Packets:
         """Decrypt in place; returns what is authentic, and counts the rest."""

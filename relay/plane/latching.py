@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from relay.plane.endpoints import UNKNOWN, Endpoints
+from relay.plane.hosts import PeerHosts
 from relay.plane.legs import Leg, LegTable
 from relay.plane.packets import PacketTable, Rows, endpoint_socket, host_column
 from relay.plane.srtp import SrtpContext
@@ -56,10 +57,13 @@ class LatchCounters:
 class Latching:
     """Gives strangers' packets to the legs that they authenticate for."""
 
-    def __init__(self, legs: LegTable, endpoints: Endpoints, settings: LatchSettings | None = None) -> None:
+    def __init__(
+        self, legs: LegTable, endpoints: Endpoints, hosts: PeerHosts, settings: LatchSettings | None = None
+    ) -> None:
         self.counters = LatchCounters()
         self._legs = legs
         self._endpoints = endpoints
+        self._hosts = hosts
         self._settings = settings or LatchSettings()
         self._failed: dict[int, float] = {}
         self._trials_left = 0
@@ -83,6 +87,7 @@ class Latching:
 
     def latch(self, leg: Leg, endpoint: int) -> None:
         """A leg's packets come from an endpoint from now on, and are answered there."""
+        self._hosts.keep(endpoint)
         if leg.endpoint:
             self._endpoints.remove(leg.endpoint, leg.row)
         before = self._endpoints.put(endpoint, leg.row)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from relay.codecs.g711 import Law
 from relay.codecs.opus import OpusEncoder
@@ -159,6 +160,11 @@ class LegTable:
         self.open[row] = self.active[row] = False
         self.remote[row] = 0
         self._free.append(row)
+
+    def endpoints(self) -> NDArray[np.uint64]:
+        """Every endpoint key that a leg has."""
+        single = [key for leg in self for key in (leg.endpoint, leg.report_endpoint)]
+        return np.concatenate([np.array(single, np.uint64), self.named[self.open], self.remote[self.open]])
 
     def rows_of(self, encoding: int) -> Rows:
         """Active legs of one encoding, ascending."""

@@ -12,12 +12,15 @@ import ipaddress
 import struct
 import sys
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from relay.media import Address
+
+if TYPE_CHECKING:
+    from relay.plane.hosts import PeerHosts
 
 Bytes = NDArray[np.uint8]
 Rows = NDArray[np.intp]
@@ -27,6 +30,11 @@ SEND_STRIDE: Final = 5 * 64
 DATAGRAM_BYTES_MAX: Final = 1500
 OVERSIZED: Final = -1
 """Length of a row whose datagram was longer than the row: it is nothing that we read."""
+UNREADABLE: Final = -2
+"""Length of a row whose peer cannot be told from another (see `relay.plane.hosts`)."""
+
+IPV6: Final = 0x8000
+"""In the socket's half of an endpoint key: the host is a word of `relay.plane.hosts`."""
 
 RTP_HEADER = np.dtype(
     {
@@ -77,6 +85,11 @@ class MediaSockets(Protocol):
         """The local addresses of the RTP sockets."""
         ...
 
+    @property
+    def hosts(self) -> PeerHosts:
+        """Turns endpoint keys into peers' addresses and back."""
+        ...
+
     def receive(self, table: PacketTable, now: float) -> int:
         """Fill rows from 0 on with what has come, with endpoint and arrival; return how many."""
         ...
@@ -87,30 +100,41 @@ class MediaSockets(Protocol):
 
 
 def endpoint_key(socket_index: int, address: Address) -> int:
-    """A peer as seen by one socket, as one word: what `sockaddr_in` begins with, the socket index for the family."""
+    """An IPv4 peer as seen by one socket, as one word: what `sockaddr_in` begins with, the socket for the family."""
     host, port = address
     packed = struct.pack("=H", socket_index) + struct.pack(">H", port) + ipaddress.IPv4Address(host).packed
     return int.from_bytes(packed, sys.byteorder)
 
 
 def endpoint_address(key: int) -> Address:
-    """The peer's address of a key."""
+    """The address of an IPv4 peer's key."""
     packed = key.to_bytes(8, sys.byteorder)
     return str(ipaddress.IPv4Address(packed[4:])), int.from_bytes(packed[2:4], "big")
 
 
 def endpoint_socket(key: int) -> int:
     """The socket index of a key."""
-    return int.from_bytes(key.to_bytes(8, sys.byteorder)[:2], sys.byteorder)
+    return int.from_bytes(key.to_bytes(8, sys.byteorder)[:2], sys.byteorder) & ~IPV6
+
+
+def is_ipv6(key: int) -> bool:
+    """Whether a key is an IPv6 peer's."""
+    return bool(int.from_bytes(key.to_bytes(8, sys.byteorder)[:2], sys.byteorder) & IPV6)
+
+
+def ipv6_column(endpoints: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Which keys of a column are IPv6 peers'."""
+    ipv6: NDArray[np.bool_] = endpoints.view(np.uint16).reshape(-1, 4)[:, 0] >= IPV6
+    return ipv6
 
 
 def socket_column(endpoints: NDArray[np.uint64]) -> NDArray[np.uint16]:
     """The socket indexes of a column of keys."""
-    return endpoints.view(np.uint16).reshape(-1, 4)[:, 0]
+    return endpoints.view(np.uint16).reshape(-1, 4)[:, 0] & np.uint16(~IPV6 & 0xFFFF)
 
 
 def host_column(endpoints: NDArray[np.uint64]) -> NDArray[np.uint32]:
-    """The hosts of a column of keys, to be compared with one another."""
+    """The hosts of a column of keys, to be compared with one another: IPv4 addresses, or words of IPv6 ones."""
     return endpoints.view(np.uint32).reshape(-1, 2)[:, 1]
 
 

@@ -12,11 +12,12 @@ import contextlib
 import errno
 import functools
 import importlib
+import os
 import socket
 import struct
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -24,7 +25,8 @@ import numpy as np
 
 from relay.errors import OperatorError
 from relay.media import Address
-from relay.plane.packets import OVERSIZED, PacketTable, endpoint_address, endpoint_key, socket_column
+from relay.plane.hosts import PeerHosts
+from relay.plane.packets import OVERSIZED, UNREADABLE, PacketTable, endpoint_key, host_column, socket_column
 
 _SO_TIMESTAMPNS: Final = 35
 _CONTROL_BYTES: Final = 32
@@ -37,7 +39,7 @@ class SocketSettings:
     """Where media listens."""
 
     hosts: tuple[str, ...] = ("127.0.0.1",)
-    """Numeric IPv4 addresses, one pair of ports each."""
+    """Numeric addresses, IPv4 and IPv6, one pair of ports each."""
     port: int = 0
     """RTP port on every address, RTCP one above; 0: an even one that is free on all."""
     receive_buffer_bytes: int = 4 << 20
@@ -49,28 +51,30 @@ class SocketSettings:
 class UdpSockets:
     """`MediaSockets` of the real world; index 2k is the RTP socket of address k, 2k + 1 its RTCP socket."""
 
-    def __init__(self, settings: SocketSettings | None = None) -> None:
+    def __init__(self, settings: SocketSettings | None = None, *, entropy: Callable[[int], bytes] = os.urandom) -> None:
         self._settings = settings or SocketSettings()
         self._sockets = _open_sockets(self._settings)
-        self.addresses: Sequence[Address] = tuple(_name(opened) for opened in self._sockets[::2])
+        self.addresses: Sequence[Address] = tuple(each.name for each in self._sockets[::2])
+        self.hosts = PeerHosts(entropy)
         self.rejected = 0
         """Datagrams that the system refused to send."""
         self._first = 0
-        self._driver: _Driver = _driver(self._settings.batch_max)
-        self._by_address = {_name(opened): opened for opened in self._sockets}
+        self._driver: _Driver = _driver(self._settings.batch_max, self.hosts)
+        self._by_address = {each.name: each.opened for each in self._sockets}
 
     @property
     def receive_buffer_bytes(self) -> int:
         """What the kernel granted; less than asked where `net.core.rmem_max` is lower."""
-        return min(opened.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2 for opened in self._sockets)
+        return min(each.opened.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2 for each in self._sockets)
 
     def receive(self, table: PacketTable, now: float) -> int:
         """Fill rows with what has come; a full table leaves the rest in the kernel, and another socket goes first."""
+        self.hosts.begin_batch()
         count = 0
         sockets = len(self._sockets)
         for offset in range(sockets):
-            index = (self._first + offset) % sockets
-            count += self._driver.receive(self._sockets[index], index, table, count, now)
+            each = self._sockets[(self._first + offset) % sockets]
+            count += self._driver.receive(each, table, count, now)
         self._first = (self._first + 1) % sockets
         return count
 
@@ -94,30 +98,40 @@ class UdpSockets:
 
     def close(self) -> None:
         """Give the ports back."""
-        for opened in self._sockets:
-            opened.close()
+        _close(self._sockets)
+
+
+@dataclass(frozen=True, slots=True)
+class _Socket:
+    """One of the sockets, with what the tick would else ask of it again and again."""
+
+    opened: socket.socket
+    index: int
+    name: Address
+    is_ipv6: bool
 
 
 class _Driver(Protocol):
-    def receive(self, opened: socket.socket, index: int, table: PacketTable, first: int, now: float) -> int: ...
+    def receive(self, source: _Socket, table: PacketTable, first: int, now: float) -> int: ...
 
-    def send(self, opened: socket.socket, table: PacketTable, first: int, end: int) -> int: ...
+    def send(self, source: _Socket, table: PacketTable, first: int, end: int) -> int: ...
 
 
 class _Batched:
     """`recvmmsg` and `sendmmsg`."""
 
-    def __init__(self, batch_max: int) -> None:
+    def __init__(self, batch_max: int, hosts: PeerHosts) -> None:
         ffi, library = _system_calls()
         self._ffi = ffi
         self._library = library
         self._batch_max = batch_max
+        self._hosts = hosts
         self._messages: dict[int, _Messages] = {}
 
-    def receive(self, opened: socket.socket, index: int, table: PacketTable, first: int, now: float) -> int:
+    def receive(self, source: _Socket, table: PacketTable, first: int, now: float) -> int:
         """Drain one socket into the rows from `first` on."""
         messages = self._messages_of(table)
-        descriptor, count = opened.fileno(), first
+        descriptor, count = source.opened.fileno(), first
         while count < table.rows:
             asked = min(self._batch_max, table.rows - count)
             messages.expect(count, count + asked)
@@ -127,14 +141,22 @@ class _Batched:
             if got < asked:
                 break
         if count > first:
-            messages.read(table, first, count, index, now)
+            messages.read(first, count, now)
+            if source.is_ipv6:
+                messages.read_ipv6_names(first, count, source.index, self._hosts)
+            else:
+                messages.read_ipv4_names(first, count, source.index)
         return count - first
 
-    def send(self, opened: socket.socket, table: PacketTable, first: int, end: int) -> int:
+    def send(self, source: _Socket, table: PacketTable, first: int, end: int) -> int:
         """Send rows; one that the system refuses is skipped, a full send buffer drops the rest."""
         messages = self._messages_of(table)
-        messages.write(table, first, end)
-        descriptor, rejected = opened.fileno(), 0
+        messages.write(first, end)
+        if source.is_ipv6:
+            messages.write_ipv6_names(first, end, self._hosts)
+        else:
+            messages.write_ipv4_names(first, end)
+        descriptor, rejected = source.opened.fileno(), 0
         while first < end:
             asked = min(self._batch_max, end - first)
             sent = self._library.sendmmsg(descriptor, messages.pointer(first), asked, socket.MSG_DONTWAIT)
@@ -155,7 +177,7 @@ class _Batched:
 
 
 class _Messages:
-    """The kernel's view of a packet table: `mmsghdr`, `iovec`, `sockaddr_in` and control data of each row."""
+    """The kernel's view of a packet table: `mmsghdr`, `iovec`, `sockaddr_in(6)`, control data of each row."""
 
     HEADER = np.dtype(
         {
@@ -165,7 +187,15 @@ class _Messages:
             "itemsize": 64,
         }
     )
-    NAME = np.dtype({"names": ["family", "key"], "formats": ["u2", "u8"], "offsets": [0, 0], "itemsize": 16})
+    NAME = np.dtype(
+        {
+            # `key` is what IPv4 has of it, the rest is IPv6's.
+            "names": ["family", "key", "port", "flow", "address", "scope"],
+            "formats": ["u2", "u8", "u2", "u4", ("u8", 2), "u4"],
+            "offsets": [0, 0, 2, 4, 8, 24],
+            "itemsize": 32,
+        }
+    )
     CONTROL = np.dtype(
         {
             "names": ["length", "seconds", "nanoseconds"],
@@ -203,60 +233,97 @@ class _Messages:
         self._headers["control"][rows] = self._controls[rows]
         self._headers["controllen"][rows] = _CONTROL_BYTES
 
-    def read(self, table: PacketTable, first: int, end: int, index: int, now: float) -> None:
-        """Turn what the kernel wrote into columns of the table."""
-        rows = slice(first, end)
+    def read(self, first: int, end: int, now: float) -> None:
+        """Turn what the kernel wrote into columns of the table, but for the peers' names."""
+        rows, table = slice(first, end), self._table
         headers, control = self._headers[rows], self._control[rows]
         table.length[rows] = np.where(headers["flags"] & socket.MSG_TRUNC, OVERSIZED, headers["length"])
-        self._names["family"][rows] = index
-        table.endpoint[rows] = self._names["key"][rows]
         # The kernel stamps wall time; the offset is taken anew each time, since wall clocks are set and slewed.
         offset_ns = time.time_ns() - time.monotonic_ns()
         stamps = (control["seconds"] * 1_000_000_000 + control["nanoseconds"] - offset_ns) * 1e-9
         stamped = headers["controllen"] >= _CONTROL_BYTES
         table.arrival[rows] = np.where(stamped, stamps, now)
 
-    def write(self, table: PacketTable, first: int, end: int) -> None:
-        """Prepare rows for sending."""
+    def read_ipv4_names(self, first: int, end: int, index: int) -> None:
+        """An IPv4 peer's key is the beginning of its name, with the socket's index for the family."""
         rows = slice(first, end)
-        self._vectors["length"][rows] = table.length[rows]
-        self._names["key"][rows] = table.endpoint[rows]
-        self._names["family"][rows] = socket.AF_INET
+        self._names["family"][rows] = index
+        self._table.endpoint[rows] = self._names["key"][rows]
+
+    def read_ipv6_names(self, first: int, end: int, index: int, hosts: PeerHosts) -> None:
+        """An IPv6 peer's key is looked up; what none can be given to is nothing that we read."""
+        names = self._names[first:end]
+        keys, unlike = hosts.read(index, names["port"], np.ascontiguousarray(names["address"]))
+        self._table.endpoint[first:end] = keys
+        if unlike.any():
+            self._table.length[first:end][unlike] = UNREADABLE
+
+    def write(self, first: int, end: int) -> None:
+        """Prepare rows for sending, but for the peers' names."""
+        rows = slice(first, end)
+        self._vectors["length"][rows] = self._table.length[rows]
         self._headers["control"][rows] = 0
         self._headers["controllen"][rows] = 0
+
+    def write_ipv4_names(self, first: int, end: int) -> None:
+        """Where rows go, to IPv4 peers; the system does not mind that there is room behind a name."""
+        rows = slice(first, end)
+        self._names["key"][rows] = self._table.endpoint[rows]
+        self._names["family"][rows] = socket.AF_INET
+
+    def write_ipv6_names(self, first: int, end: int, hosts: PeerHosts) -> None:
+        """Where rows go, to IPv6 peers; to one that is not known nothing can be sent: port 0 is refused."""
+        names, keys = self._names[first:end], self._table.endpoint[first:end]
+        addresses, known = hosts.find(host_column(keys))
+        names["family"] = socket.AF_INET6
+        names["port"] = keys.view(np.uint16).reshape(-1, 4)[:, 1] * known
+        names["address"] = addresses
+        names["flow"] = names["scope"] = 0
+        self._headers["namelen"][first:end] = self.NAME.itemsize
 
 
 class _Portable:
     """One system call a datagram, for systems without the batched ones."""
 
-    def receive(self, opened: socket.socket, index: int, table: PacketTable, first: int, now: float) -> int:
+    def __init__(self, hosts: PeerHosts) -> None:
+        self._hosts = hosts
+
+    def receive(self, source: _Socket, table: PacketTable, first: int, now: float) -> int:
         """Drain one socket into the rows from `first` on."""
         for row in range(first, table.rows):
             try:
-                length, source = opened.recvfrom_into(memoryview(table.data[row]))
+                length, name = source.opened.recvfrom_into(memoryview(table.data[row]))
             except OSError:  # nothing more, or an ICMP error of what was sent: the rest waits a tick
                 return row - first
             table.length[row] = length if length < table.stride else OVERSIZED
-            table.endpoint[row] = endpoint_key(index, (source[0], source[1]))
             table.arrival[row] = now
+            if not source.is_ipv6:
+                table.endpoint[row] = endpoint_key(source.index, (name[0], name[1]))
+                continue
+            address = np.frombuffer(socket.inet_pton(socket.AF_INET6, name[0].partition("%")[0]), np.uint64)
+            port = np.array([name[1]], ">u2").view(np.uint16)
+            keys, unlike = self._hosts.read(source.index, port, address.reshape(1, 2))
+            table.endpoint[row] = keys[0]
+            if unlike[0]:
+                table.length[row] = UNREADABLE
         return table.rows - first
 
-    def send(self, opened: socket.socket, table: PacketTable, first: int, end: int) -> int:
+    def send(self, source: _Socket, table: PacketTable, first: int, end: int) -> int:
         """Send rows, one by one."""
         rejected = 0
         for row in range(first, end):
             try:
-                opened.sendto(table.datagram(row), endpoint_address(int(table.endpoint[row])))
+                source.opened.sendto(table.datagram(row), self._hosts.address(int(table.endpoint[row])))
             except OSError:
                 rejected += 1
         return rejected
 
 
-def _driver(batch_max: int) -> _Driver:
+def _driver(batch_max: int, hosts: PeerHosts) -> _Driver:
     """The batched calls, where the system has them and lays structures out as we do."""
     if not sys.platform.startswith("linux") or struct.calcsize("P") != 8:
-        return _Portable()
-    return _Batched(batch_max) if hasattr(_system_calls()[1], "recvmmsg") else _Portable()
+        return _Portable(hosts)
+    return _Batched(batch_max, hosts) if hasattr(_system_calls()[1], "recvmmsg") else _Portable(hosts)
 
 
 @functools.cache
@@ -267,18 +334,18 @@ def _system_calls() -> tuple[Any, Any]:
     return ffi, ffi.dlopen(None)
 
 
-def _open_sockets(settings: SocketSettings) -> list[socket.socket]:
+def _open_sockets(settings: SocketSettings) -> list[_Socket]:
     """RTP and RTCP sockets of every address, all on the same two ports."""
     for _ in range(_PORT_ATTEMPTS if settings.port == 0 else 1):
-        opened: list[socket.socket] = []
+        opened: list[_Socket] = []
         try:
             port = settings.port
             for host in settings.hosts:
-                opened.append(_bind(host, port, settings))
-                port = _name(opened[-1])[1]
+                opened.append(_bind(host, port, len(opened), settings))
+                port = opened[-1].name[1]
                 if port % 2 and settings.port == 0:
                     break  # RFC 3550 §11: RTP on an even port
-                opened.append(_bind(host, port + 1, settings))
+                opened.append(_bind(host, port + 1, len(opened), settings))
             else:
                 return opened
         except OSError as error:
@@ -291,26 +358,26 @@ def _open_sockets(settings: SocketSettings) -> list[socket.socket]:
     raise OperatorError(f"no pair of free UDP ports for media on {', '.join(settings.hosts)}")
 
 
-def _bind(host: str, port: int, settings: SocketSettings) -> socket.socket:
-    opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+def _bind(host: str, port: int, index: int, settings: SocketSettings) -> _Socket:
+    is_ipv6 = ":" in host
+    opened = socket.socket(socket.AF_INET6 if is_ipv6 else socket.AF_INET, socket.SOCK_DGRAM)
     try:
         opened.setblocking(False)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, settings.receive_buffer_bytes)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, settings.receive_buffer_bytes)
         if sys.platform.startswith("linux"):
             opened.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+        if is_ipv6:
+            # No IPv4 peer in disguise (::ffff:192.0.2.1): it would have two keys.
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         opened.bind((host, port))
     except OSError:
         opened.close()
         raise
-    return opened
+    name = opened.getsockname()
+    return _Socket(opened, index, (str(name[0]), int(name[1])), is_ipv6)
 
 
-def _close(opened: list[socket.socket]) -> None:
-    for one in opened:
-        one.close()
-
-
-def _name(opened: socket.socket) -> Address:
-    host, port = opened.getsockname()
-    return str(host), int(port)
+def _close(sockets: list[_Socket]) -> None:
+    for each in sockets:
+        each.opened.close()

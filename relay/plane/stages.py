@@ -43,6 +43,7 @@ class Stages:
         self.sockets = sockets
         self.wall = wall
         self.legs = LegTable(settings.legs_max)
+        sockets.hosts.alive = self.legs.endpoints
         self.jitter = JitterBuffers(settings.legs_max, settings.jitter)
         self.rings = PayloadRings(settings.legs_max, settings.jitter.slots)
         self.intake = Intake(

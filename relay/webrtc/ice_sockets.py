@@ -125,9 +125,7 @@ class SharedSocketConnection(aioice.Connection):
         on_selected: Callable[[Address, Address], None],
         datagrams_max: int,
     ) -> None:
-        super().__init__(
-            ice_controlling=False, use_ipv6=False, local_username=username_fragment, local_password=password
-        )
+        super().__init__(ice_controlling=False, local_username=username_fragment, local_password=password)
         self._addresses = addresses
         self._send_datagram = send
         self._requests = requests

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Literal, Protocol
 
+from signaling.addresses import written_host
 from signaling.errors import Exhausted, RemoteError
 from signaling.sip.digest import Credentials, authorize, strongest
 from signaling.sip.events import CallId, Effect, Flow, FlowId, OpenFlow, SendMessage, Transport, UserAgentSettings
@@ -15,7 +16,7 @@ from signaling.sip.message import Items, Request, Response, respond
 from signaling.sip.sdp import SessionDescription
 from signaling.sip.timers import Timers
 from signaling.sip.transaction import Transaction, TransactionUser
-from signaling.sip.transaction_layer import Received, TransactionLayer, written_host
+from signaling.sip.transaction_layer import Received, TransactionLayer
 
 ALLOW = ("INVITE", "ACK", "CANCEL", "BYE", "OPTIONS", "UPDATE", "PRACK")
 SUPPORTED = ("100rel", "timer")

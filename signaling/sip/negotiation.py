@@ -16,6 +16,7 @@ from typing import Literal
 from signaling.errors import RemoteError
 from signaling.sip.sdp import (
     UNSPECIFIED,
+    UNSPECIFIED_IPV6,
     Attribute,
     Connection,
     Crypto,
@@ -24,6 +25,7 @@ from signaling.sip.sdp import (
     Origin,
     RtpMap,
     SessionDescription,
+    address_type,
 )
 
 Encoding = Literal["PCMU", "PCMA", "opus"]
@@ -64,7 +66,7 @@ class LocalMedia:
     """What we are ready to do with a peer's audio, and where."""
 
     address: Address
-    """Numeric IPv4 address and port that the peer is to send RTP to."""
+    """Numeric address and port that the peer is to send RTP to; a stream of the other family is not taken."""
     rtcp_port: int | None = None
     """Our RTCP port where it is not multiplexed; None: the port after RTP's."""
     encodings: tuple[Encoding, ...] = ("PCMU", "PCMA")
@@ -102,7 +104,7 @@ class MediaParameters:
     """The peer's key; None: plain RTP."""
     send_key: SdesKey | None
     remote: Address | None
-    """Where to send RTP; None: the peer named no usable address (0.0.0.0, a host name): only latching can tell."""
+    """Where to send RTP; None: the peer named no usable address (0.0.0.0, ::, a name): only latching can tell."""
     remote_rtcp: Address | None
     """Where to send RTCP; None: multiplexed with RTP (RFC 5761), or nowhere while `remote` is None."""
     rtcp_mux: bool
@@ -177,7 +179,10 @@ def accept_answer(offer: SessionDescription, answered: SessionDescription) -> Ne
     ours, media = next((o, a) for o, a in zip(offer.media, answered.media, strict=True) if o.port)
     if media.protocol != ours.protocol or not set(media.formats) <= set(ours.formats):
         raise RemoteError("the answer takes what was not offered", sip_status=488)
-    choice = _choose(answered, media, LocalMedia(("", 0), None, tuple(_CLOCK), allow_plain_rtp=not ours.has("crypto")))
+    connection = offer.connection_of(ours)
+    address = connection.address if connection else "", ours.port
+    allowed = LocalMedia(address, None, tuple(_CLOCK), allow_plain_rtp=not ours.has("crypto"))
+    choice = _choose(answered, media, allowed)
     if choice is None:
         raise RemoteError("the answer rejects the stream", sip_status=488)
     send_key = None if choice.crypto is None else _offered_key(ours, choice.crypto)
@@ -188,14 +193,27 @@ def accept_answer(offer: SessionDescription, answered: SessionDescription) -> Ne
     return Negotiated(offer, answered, _parameters(answered, media, choice, send_key, direction, mux=mux))
 
 
+def offered_host(offer: SessionDescription) -> str:
+    """Where the first audio stream of an offer is to be sent, as it says, to choose our own address by; "": nowhere.
+
+    One that names no host (`::`, a host name) gives the unspecified address of its family.
+    """
+    streams = (media for media in offer.media if media.kind == "audio" and media.port)
+    connection = next((offer.connection_of(media) for media in streams), None)
+    if connection is None:
+        return ""
+    host = _host(connection)
+    return host or {"IP4": UNSPECIFIED, "IP6": UNSPECIFIED_IPV6}.get(connection.address_type, "")
+
+
 def answer_direction(offer: SessionDescription, media: MediaDescription, wanted: Direction) -> Direction:
     """Our direction: what the peer's direction and address leave of what we want.
 
-    `c=0.0.0.0` says, whatever the attribute says, that the peer hears nothing (RFC 3264 §8.4, the hold of RFC 2543).
+    `c=0.0.0.0` says, whatever the attribute says, that the peer hears nothing (RFC 3264 §8.4, the hold of RFC 2543);
+    so does its like in IPv6.
     """
     sends, hears = _WAYS[offer.direction(media)]
-    connection = offer.connection_of(media)
-    if connection is not None and connection.address == UNSPECIFIED:
+    if _is_unspecified(offer.connection_of(media)):
         hears = False
     want_send, want_receive = _WAYS[wanted]
     return _DIRECTIONS[want_send and hears, want_receive and sends]
@@ -219,7 +237,7 @@ def _choose(
     offer: SessionDescription, media: MediaDescription, local: LocalMedia, settled: MediaParameters | None = None
 ) -> _Choice | None:
     """What we take of a stream, rather what is settled already than what now stands first; None: nothing."""
-    if media.kind != "audio" or not media.port or offer.connection_of(media) is None:
+    if media.kind != "audio" or not media.port or not _is_reachable(offer.connection_of(media), local):
         return None
     secured, cryptos = _secure(media, local)
     encodings = _encodings(media, local.encodings)
@@ -321,18 +339,46 @@ def _parameters(
     )
 
 
-def _address(connection: Connection | None, port: int) -> Address | None:
-    """A numeric IPv4 address that can be sent to, else None."""
+def _is_reachable(connection: Connection | None, local: LocalMedia) -> bool:
+    """Whether our address and the peer's are of one family; what names no host says nothing of it."""
+    if connection is None or _is_unspecified(connection):
+        return connection is not None
+    return address_type(_host(connection) or local.address[0]) == address_type(local.address[0])
+
+
+def _is_unspecified(connection: Connection | None) -> bool:
+    return connection is not None and connection.address in {UNSPECIFIED, UNSPECIFIED_IPV6}
+
+
+def _host(connection: Connection | None) -> str | None:
+    """A numeric address that can be sent to, else None."""
     try:
-        address = ipaddress.IPv4Address(connection.address if connection else "")
+        address = ipaddress.ip_address(connection.address if connection else "")
     except ValueError:
         return None
-    return None if address.is_unspecified or address.is_multicast else (str(address), port)
+    if address.is_unspecified or address.is_multicast:
+        return None
+    if isinstance(address, ipaddress.IPv6Address) and (
+        # Neither has a meaning off its link or machine (RFC 4007 §6, RFC 4038 §4.2).
+        address.is_link_local or address.ipv4_mapped is not None or address.scope_id is not None
+    ):
+        return None
+    return str(address)
+
+
+def _address(connection: Connection | None, port: int) -> Address | None:
+    host = _host(connection)
+    return None if host is None else (host, port)
 
 
 def _rtcp_address(remote: SessionDescription, media: MediaDescription) -> Address | None:
-    port, connection = media.rtcp or (min(media.port + 1, 65_535), None)
-    return _address(connection or remote.connection_of(media), port)
+    """Where RTCP goes: where `a=rtcp` says, if that is an address of the same family, or the port after RTP's."""
+    port, named = media.rtcp or (min(media.port + 1, 65_535), None)
+    address = _address(remote.connection_of(media), port)
+    other = _address(named, port)
+    if address is None or other is None:
+        return address
+    return other if address_type(other[0]) == address_type(address[0]) else address
 
 
 def _reject(media: MediaDescription) -> MediaDescription:
@@ -359,7 +405,7 @@ def _answered(
             *_rtcp_attributes(local, mux=settled.rtcp_mux),
             Attribute(settled.direction),
         ),
-        Connection(local.address[0]),
+        Connection.to(local.address[0]),
     )
 
 
@@ -385,7 +431,7 @@ def _offered(local: LocalMedia, keys: tuple[SdesKey, ...], settled: MediaParamet
             *_rtcp_attributes(local, mux=mux),
             Attribute(local.direction),
         ),
-        Connection(local.address[0]),
+        Connection.to(local.address[0]),
     )
 
 
@@ -426,7 +472,12 @@ def _describe(
         return replace(unchanged, origin=origin)
     session_id = str(int.from_bytes(entropy(7), "big"))
     return SessionDescription(
-        Origin(session_id=session_id, session_version=1, address=local.address[0]),
+        Origin(
+            session_id=session_id,
+            session_version=1,
+            address_type=address_type(local.address[0]),
+            address=local.address[0],
+        ),
         media,
-        connection=Connection(local.address[0]),
+        connection=Connection.to(local.address[0]),
     )

@@ -18,6 +18,7 @@ from signaling.errors import RemoteError
 Direction = Literal["sendrecv", "sendonly", "recvonly", "inactive"]
 DIRECTIONS: tuple[Direction, ...] = ("sendrecv", "sendonly", "recvonly", "inactive")
 UNSPECIFIED = "0.0.0.0"  # noqa: S104 - what an old-style hold signals, not an address to bind
+UNSPECIFIED_IPV6 = "::"
 
 SDP_BYTES_MAX = 32_768
 LINES_MAX = 1_024
@@ -27,6 +28,11 @@ _SESSION_ORDER = "vosiuepcbtrzka"
 _MEDIA_ORDER = "micbka"
 _NUMBER = re.compile(r"[0-9]{1,19}")
 _LIFETIME = re.compile(r"2\^([0-9]{1,2})|[0-9]{1,19}")
+
+
+def address_type(host: str) -> str:
+    """`IP4` or `IP6`, as a numeric address is."""
+    return "IP6" if ":" in host else "IP4"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +82,13 @@ class Connection:
     address_type: str = "IP4"
 
     @classmethod
+    def to(cls, host: str) -> Connection:
+        """To a numeric address of either family."""
+        return cls(host, address_type(host))
+
+    @classmethod
     def parse(cls, text: str) -> Connection:
-        """Read the value; raises RemoteError. A multicast TTL is left out."""
+        """Read the value; raises RemoteError. What multicast has behind a slash is left out."""
         parts = text.split()
         if len(parts) != 3 or parts[0].upper() != "IN":
             raise RemoteError("c= is malformed")

@@ -16,7 +16,9 @@ from typing import Any, Protocol, cast
 
 import structlog
 
+from signaling.addresses import party
 from signaling.errors import LocalError, RemoteError
+from signaling.listening import bind, shown_address, source_host
 from signaling.sip.events import (
     Address,
     CloseFlow,
@@ -138,8 +140,7 @@ class SipSockets:
                 raise LocalError("a TLS listener needs a TLS context, and a plain one must not have one")
             server = await loop.create_server(
                 self._accept_tls if listener.tls else self._accept_tcp,
-                listener.host,
-                listener.port,
+                sock=bind(listener.host, listener.port, socket.SOCK_STREAM),
                 ssl=listener.tls,
                 ssl_handshake_timeout=self.limits.handshake_seconds if listener.tls else None,
                 ssl_shutdown_timeout=self.limits.shutdown_seconds if listener.tls else None,
@@ -174,7 +175,7 @@ class SipSockets:
         found: dict[Transport, Address] = {}
         streams = [listener for listener in self._listeners if listener.transport != "udp"]
         for listener, server in zip(streams, self._servers, strict=False):
-            found[listener.transport] = server.sockets[0].getsockname()[:2]
+            found[listener.transport] = shown_address(server.sockets[0].getsockname())
         for datagrams in self._datagrams.values():
             found["udp"] = datagrams.local
         return found
@@ -212,8 +213,7 @@ class SipSockets:
 
     def admit(self, connection: _Connection) -> FlowId | None:
         """A connection was made; None: there are too many."""
-        host = connection.remote[0]
-        same = sum(other.remote[0] == host for other in self._connections.values())
+        same = sum(other.party == connection.party for other in self._connections.values())
         if len(self._connections) >= self.limits.connections_max or same >= self.limits.connections_per_address_max:
             self.counters["connections_refused"] += 1
             return None
@@ -278,11 +278,12 @@ class SipSockets:
     async def _flow_to(self, effect: OpenFlow) -> Flow:
         loop = asyncio.get_running_loop()
         if effect.transport == "udp":
-            found = await loop.getaddrinfo(effect.host, effect.port, type=socket.SOCK_DGRAM, family=socket.AF_INET)
-            datagrams = next(iter(self._datagrams.values()), None)
-            if datagrams is None:
-                raise LocalError("there is no UDP listener to send from")
-            return datagrams.flow((str(found[0][4][0]), effect.port))
+            found = await loop.getaddrinfo(effect.host, effect.port, type=socket.SOCK_DGRAM)
+            for name in (str(each[4][0]) for each in found):
+                for datagrams in self._datagrams.values():
+                    if datagrams.reaches(name):
+                        return datagrams.flow((name, effect.port))
+            raise LocalError("there is no UDP listener to send from")
         key = effect.transport, effect.host, effect.port
         known = self._connections.get(self._outbound.get(key, FlowId("")))
         if known is not None and known.flow is not None:
@@ -307,7 +308,7 @@ class SipSockets:
         loop = asyncio.get_running_loop()
         flow_id = self._flow_id("udp")
         _, datagrams = await loop.create_datagram_endpoint(
-            lambda: _Datagrams(self, flow_id), local_addr=(listener.host, listener.port)
+            lambda: _Datagrams(self, flow_id), sock=bind(listener.host, listener.port, socket.SOCK_DGRAM)
         )
         self._datagrams[flow_id] = datagrams
 
@@ -347,6 +348,7 @@ class _Connection(asyncio.Protocol):
         self.transport_name: Transport = transport_name
         self.flow: Flow | None = None
         self.remote: Address = ("", 0)
+        self.party = ""
         self.last_heard = 0.0
         self.closed = asyncio.Event()
         self._owner = owner
@@ -361,13 +363,14 @@ class _Connection(asyncio.Protocol):
             # The peer reset the connection before we looked.
             self._transport.abort()
             return
-        self.remote = peer[0], peer[1]
+        self.remote = shown_address(peer)
+        self.party = party(self.remote[0])
         flow_id = self._owner.admit(self)
         if flow_id is None:
             self._transport.abort()
             return
         names = certificate_names(transport.get_extra_info("peercert"))
-        self.flow = Flow(flow_id, self.transport_name, (local[0], local[1]), self.remote, names)
+        self.flow = Flow(flow_id, self.transport_name, shown_address(local), self.remote, names)
 
     def data_received(self, data: bytes) -> None:
         if self.flow is None:
@@ -430,14 +433,14 @@ class _Datagrams(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.DatagramTransport", transport)
-        self.local = transport.get_extra_info("sockname")[:2]
+        self.local = shown_address(transport.get_extra_info("sockname"))
 
     def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
         if not data.strip(b"\r\n\0"):
             # Keep-alives of address translators.
             return
         try:
-            self._owner.receive(data, self.flow((addr[0], addr[1])))
+            self._owner.receive(data, self.flow(shown_address(addr)))
         except Exception:  # noqa: BLE001 - a bug of ours must cost one datagram, not everybody's signalling
             _log.exception("a SIP datagram could not be handled")
 
@@ -449,17 +452,24 @@ class _Datagrams(asyncio.DatagramProtocol):
         del exc
         self.closed.set()
 
+    def reaches(self, host: str) -> bool:
+        """Whether a numeric address is of this socket's family, or of either."""
+        return self.local[0] == "::" or (":" in self.local[0]) == (":" in host)
+
     def flow(self, remote: Address) -> Flow:
         """The flow to a peer."""
         local = self.local
         if local[0] in {"0.0.0.0", "::"}:  # noqa: S104 - a question, not a bind
-            local = _source_address(remote) or local[0], local[1]
+            local = source_host(remote) or local[0], local[1]
         return Flow(self._flow_id, "udp", local, remote)
 
     def send(self, data: bytes, remote: Address) -> None:
         """Send one datagram; what the system refuses at once is counted as what it refuses later."""
         if self._transport is not None and not self._transport.is_closing():
-            self._transport.sendto(data, remote)
+            host, port = remote
+            if self.local[0] == "::" and ":" not in host:
+                host = f"::ffff:{host}"
+            self._transport.sendto(data, (host, port))
 
     def close(self) -> asyncio.Event:
         """Close the socket; the event is set when it is closed."""
@@ -474,14 +484,3 @@ def certificate_names(certificate: object) -> tuple[str, ...]:
         return ()
     names = cast("dict[str, Any]", certificate).get("subjectAltName", ())
     return tuple(value for kind, value in names if kind in {"DNS", "URI"})
-
-
-def _source_address(remote: Address) -> str | None:
-    """The address of ours that reaches a peer: where a wildcard socket answers from."""
-    family = socket.AF_INET6 if ":" in remote[0] else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(remote)
-        except OSError:
-            return None
-        return str(probe.getsockname()[0])

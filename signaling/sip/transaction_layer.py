@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from signaling.addresses import written_host
 from signaling.errors import Exhausted
 from signaling.sip.events import Flow, FlowId, SendMessage, Timing
 from signaling.sip.grammar import Via
@@ -243,11 +244,6 @@ def acknowledge_failure(request: Request, response: Response) -> Request:
     headers = [(name, value) for name, value in request.headers if name in kept]
     to = response.get("To") or request.get("To") or ""
     return Request((*headers, ("To", to), ("CSeq", f"{request.cseq.number} ACK")), b"", "ACK", request.uri)
-
-
-def written_host(host: str) -> str:
-    """A host as URIs and Via write it: IPv6 addresses in brackets."""
-    return f"[{host}]" if ":" in host else host
 
 
 def stamp_via(request: Request, flow: Flow) -> Request:

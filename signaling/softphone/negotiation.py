@@ -48,6 +48,7 @@ _ANSWERED_DIRECTION: dict[Direction, Direction] = {
     "recvonly": "sendonly",
     "inactive": "inactive",
 }
+_BROADCAST = ipaddress.IPv4Address(2**32 - 1)
 _DIGEST_OCTETS = {"sha-256": 32, "sha-384": 48, "sha-512": 64}
 
 
@@ -61,7 +62,7 @@ class IceCredentials:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A UDP candidate of component 1 with a numeric IPv4 address (RFC 8839 §5.1)."""
+    """A UDP candidate of component 1 with a numeric address (RFC 8839 §5.1)."""
 
     host: str
     port: int
@@ -207,17 +208,20 @@ def _candidates(media: MediaDescription) -> tuple[Candidate, ...]:
 
 def _candidate(text: str) -> Candidate | None:
     match = re.match(
-        r"([A-Za-z0-9+/]{1,32}) 1 udp ([0-9]{1,10}) ([0-9.]{7,15}) ([0-9]{1,5}) typ (host|srflx|relay)(?: |$)",
+        r"([A-Za-z0-9+/]{1,32}) 1 udp ([0-9]{1,10}) ([0-9A-Fa-f.:]{2,39}) ([0-9]{1,5}) typ (host|srflx|relay)(?: |$)",
         text,
         re.IGNORECASE,
     )
     if match is None or not 0 < int(match[4]) <= 65535 or int(match[2]) >= 2**32:
         return None
     try:
-        address = ipaddress.IPv4Address(match[3])
+        address = ipaddress.ip_address(match[3])
     except ValueError:
         return None
-    if address.is_multicast or address.is_unspecified or int(address) == 2**32 - 1:
+    if address.is_multicast or address.is_unspecified or address == _BROADCAST:
+        return None
+    # RFC 8445 §5.1.1.1: neither of these is to be used; the one names no interface, the other would be IPv4 twice.
+    if isinstance(address, ipaddress.IPv6Address) and (address.is_link_local or address.ipv4_mapped is not None):
         return None
     kinds: dict[str, Literal["host", "srflx", "relay"]] = {"host": "host", "srflx": "srflx", "relay": "relay"}
     return Candidate(str(address), int(match[4]), int(match[2]), match[1], kinds[match[5].lower()])
@@ -280,7 +284,7 @@ def _accepted(offer: Offer, media: MediaDescription, local: LocalMedia) -> Media
         media.protocol,
         tuple(str(number) for number in formats if number is not None),
         tuple(attributes),
-        Connection(default.host),
+        Connection.to(default.host),
     )
 
 

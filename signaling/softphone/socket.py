@@ -16,6 +16,7 @@ import structlog
 from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from signaling.addresses import party
 from signaling.errors import Exhausted, LocalError, RemoteError, SignalingError, Unavailable
 from signaling.softphone.messages import ErrorCode, LoggedIn, LogIn, Ping, Request, RequestError
 from signaling.softphone.protocol import Call, Dropped, Limits, Refused, RequestReader, failure, result
@@ -104,7 +105,7 @@ class SoftphoneSocket:
 
     async def serve(self, websocket: WebSocket) -> None:
         """Serve one connection until it ends."""
-        address = websocket.client.host if websocket.client else "unknown"
+        address = party(websocket.client.host) if websocket.client else "unknown"
         refusal = self._refusal(websocket, address)
         if refusal is not None:
             status, text, headers = refusal

@@ -5,9 +5,10 @@ Sans-IO. Tokens are too long to be guessed; this keeps guessing from costing any
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict
 from dataclasses import dataclass
+
+from signaling.addresses import party
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +35,14 @@ class LogInThrottle:
 
     def wait_s(self, address: str, now: float) -> float:
         """Seconds until this address may try again; 0.0: now."""
-        failures = self._failures.get(_network(address))
+        failures = self._failures.get(party(address))
         if failures is None or failures.count < self._settings.failures_max:
             return 0.0
         return max(0.0, failures.since + self._settings.window_s - now)
 
     def failed(self, address: str, now: float) -> None:
         """A token from this address was wrong."""
-        network = _network(address)
+        network = party(address)
         failures = self._failures.pop(network, None)
         if failures is None or now - failures.since >= self._settings.window_s:
             failures = _Failures(0, now)
@@ -49,14 +50,3 @@ class LogInThrottle:
         self._failures[network] = failures
         if len(self._failures) > self._settings.addresses_max:
             self._failures.popitem(last=False)
-
-
-def _network(address: str) -> str:
-    # One household or machine has a whole /64 of IPv6 (RFC 6177), so that is what one guesser has.
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        return str(ipaddress.IPv6Network((int(parsed) >> 64 << 64, 64)))
-    return address

@@ -17,7 +17,8 @@ import pylibsrtp
 from recorder.capture import Captured, Frames
 from relay import media
 from relay.media import Address, Codec, ConferenceId, Gain, LegId, MediaEvent, OpenLeg, SetCrosspoints, SrtpKey, Step
-from relay.plane.packets import OVERSIZED, PacketTable, endpoint_address, endpoint_key, socket_column
+from relay.plane.hosts import PeerHosts
+from relay.plane.packets import OVERSIZED, PacketTable, socket_column
 from relay.plane.plane import Plane
 from relay.plane.stages import PlaneSettings
 
@@ -84,6 +85,7 @@ class SimulatedSockets:
 
     def __init__(self, addresses: Sequence[Address] = (LOCAL,)) -> None:
         self.addresses = tuple(addresses)
+        self.hosts = PeerHosts(random.Random(8).randbytes)
         self.sent: list[tuple[int, Address, bytes]] = []
         self._queue: list[tuple[float, int, int, Address, bytes]] = []
         self._count = itertools.count()
@@ -95,7 +97,7 @@ class SimulatedSockets:
         row = 0
         while row < table.rows and self._queue and self._queue[0][0] <= now:
             arrival, _, socket, source, data = heapq.heappop(self._queue)
-            table.put(row, data[: table.stride], endpoint_key(socket, source), arrival)
+            table.put(row, data[: table.stride], self.hosts.key(socket, source), arrival)
             if len(data) > table.stride:
                 table.length[row] = OVERSIZED
             row += 1
@@ -103,7 +105,7 @@ class SimulatedSockets:
 
     def send(self, table: PacketTable, count: int) -> int:
         for row, socket in enumerate(socket_column(table.endpoint[:count]).tolist()):
-            self.sent.append((socket, endpoint_address(int(table.endpoint[row])), table.datagram(row)))
+            self.sent.append((socket, self.hosts.address(int(table.endpoint[row])), table.datagram(row)))
         return 0
 
 

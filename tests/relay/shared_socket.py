@@ -29,9 +29,10 @@ class SharedSocket(asyncio.DatagramProtocol):
 
     def connection_made(self, transport):
         self.transport = transport
-        self.local = transport.get_extra_info("sockname")
+        self.local = transport.get_extra_info("sockname")[:2]
 
     def datagram_received(self, data, addr):
+        addr = addr[:2]  # of IPv6 there would be flow and scope too
         if data and 128 <= data[0] < 192:
             self.srtp.append((data, addr))
             self.arrived.set()
@@ -59,10 +60,15 @@ class Relay:
 
 
 @asynccontextmanager
-async def shared_sockets(count: int = 1, settings: SoftphoneMediaSettings | None = None) -> AsyncIterator[Relay]:
+async def shared_sockets(
+    count: int = 1, settings: SoftphoneMediaSettings | None = None, *, hosts: tuple[str, ...] = ("127.0.0.1",)
+) -> AsyncIterator[Relay]:
+    """`count` sockets on each host."""
     loop = asyncio.get_running_loop()
     sockets = [
-        (await loop.create_datagram_endpoint(SharedSocket, local_addr=("127.0.0.1", 0)))[1] for _ in range(count)
+        (await loop.create_datagram_endpoint(SharedSocket, local_addr=(host, 0)))[1]
+        for host in hosts
+        for _ in range(count)
     ]
     tasks: set[asyncio.Task[None]] = set()
 
@@ -104,10 +110,10 @@ async def shared_sockets(count: int = 1, settings: SoftphoneMediaSettings | None
 
 
 @asynccontextmanager
-async def browser(track=None) -> AsyncIterator[RTCPeerConnection]:
+async def browser(track=None, *, hosts: tuple[str, ...] = ("127.0.0.1",)) -> AsyncIterator[RTCPeerConnection]:
     """A stock aiortc peer with an offer made, on loopback alone."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: ["127.0.0.1"])
+        patch.setattr(aioice.ice, "get_host_addresses", lambda use_ipv4, use_ipv6: list(hosts))
         connection = RTCPeerConnection(RTCConfiguration(iceServers=[]))
         connection.addTrack(track or AudioStreamTrack())
         await connection.setLocalDescription(await connection.createOffer())

@@ -137,7 +137,7 @@ def test_each_wrong_setting_is_named_with_what_is_allowed(tmp_path: Path) -> Non
         addresses = ["192.0.2.1/24"]
         """,
     ) == [
-        "sip.host: must be a numeric address, such as 127.0.0.1, or 0.0.0.0 for all interfaces",
+        "sip.host: must be a numeric address, such as 127.0.0.1 or ::1, or 0.0.0.0 or :: for all interfaces",
         "sip.port = 65536: must be less than or equal to 65535",
         "sip.udp.port = -1: must be greater than or equal to 0",
         "sip.prot: there is no such setting; did you mean sip.port?",

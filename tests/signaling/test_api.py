@@ -48,6 +48,17 @@ async def test_health_says_what_it_is_told(tmp_path):
         assert answer.headers["Cache-Control"] == "no-store"
 
 
+@pytest.mark.parametrize("reached", ["[::1]", "127.0.0.1"])
+async def test_this_machine_is_known_on_a_listener_of_both_families(tmp_path, reached):
+    demo = DemoAgent("demo", "secret")
+    async with (
+        serving(tmp_path, listening="::", reached=reached, metrics=lambda: b"x", demo=demo) as served,
+        client(served) as http,
+    ):
+        assert (await http.get("/api/demo")).json()["demo"] is True
+        assert (await http.get("/metrics")).status_code == 200
+
+
 async def test_metrics_go_to_whom_the_operator_lets(tmp_path):
     async with serving(tmp_path, metrics=lambda: b"koppel_legs 1\n") as served, client(served) as http:
         answer = await http.get("/metrics")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Generic, Protocol, TypeVar
 
 from relay.media import Address
+from relay.plane.hosts import PeerHosts
 from relay.plane.packets import OVERSIZED, PacketTable, endpoint_address, endpoint_key
 from tests.simulation.schedule import Schedule
 from tests.world.network import Conditions, Datagram, Link
@@ -113,6 +114,7 @@ class SimulatedSockets:
 
     def __init__(self, wire: Wire) -> None:
         self.addresses: Sequence[Address] = (RELAY,)
+        self.hosts = PeerHosts(bytes)
         self._wire = wire
         self._queue: list[tuple[float, Datagram]] = []
 

@@ -13,17 +13,19 @@ from relay.plane.packets import (
     endpoint_address,
     endpoint_key,
     endpoint_socket,
+    is_ipv6,
     socket_column,
 )
 
 _HOSTS = st.ip_addresses(v=4).map(str)
 
 
-@given(st.integers(0, 65_535), _HOSTS, st.integers(0, 65_535))
+@given(st.integers(0, 32_767), _HOSTS, st.integers(0, 65_535))
 def test_endpoint_keys_come_back(socket: int, host: str, port: int) -> None:
     key = endpoint_key(socket, (host, port))
     assert endpoint_address(key) == (host, port)
     assert endpoint_socket(key) == socket
+    assert not is_ipv6(key)
     assert socket_column(np.array([key], np.uint64)).tolist() == [socket]
 
 

@@ -12,23 +12,37 @@ import pytest
 from relay.errors import OperatorError
 from relay.media import Address
 from relay.plane import sockets
+from relay.plane.hosts import PeerHosts
 from relay.plane.packets import (
     OVERSIZED,
     RECEIVE_STRIDE,
     SEND_STRIDE,
+    UNREADABLE,
     PacketTable,
     endpoint_address,
     endpoint_key,
     endpoint_socket,
+    is_ipv6,
 )
 from relay.plane.sockets import SocketSettings, UdpSockets
 
 
 @pytest.fixture(params=["batched", "portable"])
-def opened(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[UdpSockets]:
+def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "portable":
-        monkeypatch.setattr(sockets, "_driver", lambda _batch_max: sockets._Portable())
+        monkeypatch.setattr(sockets, "_driver", lambda _batch_max, hosts: sockets._Portable(hosts))
+
+
+@pytest.fixture
+def opened(driver: None) -> Iterator[UdpSockets]:
     opened = UdpSockets(SocketSettings(hosts=("127.0.0.1", "127.0.0.2"), batch_max=4))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def dual(driver: None) -> Iterator[UdpSockets]:
+    opened = UdpSockets(SocketSettings(hosts=("127.0.0.1", "::1"), batch_max=4))
     yield opened
     opened.close()
 
@@ -41,8 +55,16 @@ def peer() -> Iterator[socket.socket]:
         yield peer
 
 
+@pytest.fixture
+def peer6() -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as peer:
+        peer.bind(("::1", 0))
+        peer.settimeout(2)
+        yield peer
+
+
 def wait_readable(opened: UdpSockets) -> None:
-    assert select.select(opened._sockets, [], [], 2)[0]
+    assert select.select([each.opened for each in opened._sockets], [], [], 2)[0]
 
 
 def receive(opened: UdpSockets, table: PacketTable) -> int:
@@ -154,5 +176,84 @@ def test_a_taken_port_is_the_operators_to_solve(opened: UdpSockets) -> None:
         UdpSockets(SocketSettings(hosts=("192.0.2.1",)))
 
 
+def test_both_families_share_ports_and_a_table(dual: UdpSockets, peer: socket.socket, peer6: socket.socket) -> None:
+    (first, port), (second, same) = dual.addresses
+    assert (first, second, port) == ("127.0.0.1", "::1", same)
+    table = PacketTable(64)
+    before = time.monotonic()
+    for number in range(10):
+        peer.sendto(b"four%d" % number, (first, port))
+        peer6.sendto(b"six%d" % number, (second, port))
+    peer6.sendto(b"report", (second, port + 1))
+    assert receive(dual, table) == 21
+    seen = {
+        (endpoint_socket(int(table.endpoint[row])), table.datagram(row), dual.hosts.address(int(table.endpoint[row])))
+        for row in range(21)
+    }
+    four: Address = peer.getsockname()
+    six: Address = peer6.getsockname()[:2]
+    assert seen == {
+        *((0, b"four%d" % number, four) for number in range(10)),
+        *((2, b"six%d" % number, six) for number in range(10)),
+        (3, b"report", six),
+    }
+    assert all(before - 0.001 <= arrival <= time.monotonic() + 0.001 for arrival in table.arrival[:21])
+    # Strangers' answers go back in the same tick, from the same socket, whatever the order of the rows.
+    assert dual.send(table, 21) == 0
+    assert sorted(peer.recvfrom(100) for _ in range(10)) == [(b"four%d" % n, dual.addresses[0]) for n in range(10)]
+    came = sorted((data, source[:2]) for data, source in (peer6.recvfrom(100) for _ in range(11)))
+    assert came == [(b"report", ("::1", port + 1)), *((b"six%d" % n, dual.addresses[1]) for n in range(10))]
+
+
+def test_ipv6_peers_are_sent_to_by_key(dual: UdpSockets, peer: socket.socket, peer6: socket.socket) -> None:
+    table = PacketTable(8, SEND_STRIDE)
+    known = dual.hosts.key(2, peer6.getsockname()[:2])
+    table.put(0, b"six", known)
+    table.put(1, b"port 0", dual.hosts.key(2, ("::1", 0)))
+    table.put(2, b"six again", dual.hosts.key(3, peer6.getsockname()[:2]))
+    table.put(3, b"four", dual.hosts.key(0, peer.getsockname()))
+    assert dual.send(table, 4) == dual.rejected == 1
+    assert [(data, source[1]) for data, source in (peer6.recvfrom(100) for _ in range(2))] == [
+        (b"six", dual.addresses[1][1]),
+        (b"six again", dual.addresses[1][1] + 1),
+    ]
+    assert peer.recvfrom(100) == (b"four", dual.addresses[0])
+    # What comes from the peer has the key that it is sent to by, tick after tick.
+    peer6.sendto(b"in", dual.addresses[1])
+    assert receive(dual, table) == 1
+    assert int(table.endpoint[0]) == known
+    assert (endpoint_socket(known), is_ipv6(known)) == (2, True)
+
+
+def test_strangers_are_forgotten_with_their_batch(dual: UdpSockets, peer6: socket.socket) -> None:
+    table = PacketTable(8)
+    peer6.sendto(b"x", dual.addresses[1])
+    assert receive(dual, table) == 1
+    dual.receive(PacketTable(8), time.monotonic())
+    if isinstance(dual._driver, sockets._Portable):
+        with pytest.raises(AssertionError):
+            dual.hosts.address(int(table.endpoint[0]))
+    else:
+        assert dual.send(table, 1) == 1
+    assert len(dual.hosts) == 0
+
+
+def test_a_host_with_the_word_of_another_counts_as_malformed(dual: UdpSockets, peer6: socket.socket) -> None:
+    # With multipliers of zero every host has the word 0.
+    opened = UdpSockets(SocketSettings(hosts=("::1",)), entropy=bytes)
+    assert int(opened.hosts.key(0, ("2001:db8::1", 4000))) >> 32 == 0
+    table = PacketTable(8)
+    peer6.sendto(b"a whole packet", opened.addresses[0])
+    assert receive(opened, table) == 1
+    assert table.length[0] == UNREADABLE
+    opened.close()
+
+
+def test_control_datagrams_leave_by_ipv6(dual: UdpSockets, peer6: socket.socket) -> None:
+    dual.send_control(dual.addresses[1], b"stun", peer6.getsockname()[:2])
+    data, source = peer6.recvfrom(100)
+    assert (data, source[:2]) == (b"stun", dual.addresses[1])
+
+
 def test_linux_has_the_batched_calls() -> None:
-    assert type(sockets._driver(8)).__name__ == "_Batched"
+    assert type(sockets._driver(8, PeerHosts(bytes))).__name__ == "_Batched"

@@ -7,6 +7,7 @@ import pytest
 from relay.webrtc.ice_sockets import SharedSocketConnection, VirtualTransport
 
 OUTSIDE, LOOPBACK = ("192.0.2.1", 4000), ("127.0.0.1", 4000)
+OUTSIDE6, LOOPBACK6 = ("2001:db8::1", 4000), ("::1", 4000)
 
 
 class Protocol(asyncio.DatagramProtocol):
@@ -24,6 +25,9 @@ class Protocol(asyncio.DatagramProtocol):
         (OUTSIDE, ("127.8.8.8", 9), False),
         (LOOPBACK, ("127.0.0.1", 9), True),
         (LOOPBACK, ("192.0.2.1", 9), True),
+        (OUTSIDE6, ("2001:db8::9", 9), True),
+        (OUTSIDE6, ("::1", 9), False),
+        (LOOPBACK6, ("::1", 9), True),
     ],
 )
 def test_a_claimed_loopback_candidate_is_reached_from_loopback_alone(local, remote, sent):

@@ -33,12 +33,14 @@ def srtp(key, direction):
     return pylibsrtp.Session(pylibsrtp.Policy(key=key.master, ssrc_type=direction, srtp_profile=PROFILES[key.suite]))
 
 
-async def test_media_flows_both_ways_with_the_exported_keys():
-    async with shared_sockets() as relay, browser() as peer:
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_media_flows_both_ways_with_the_exported_keys(host):
+    async with shared_sockets(hosts=(host,)) as relay, browser(hosts=(host,)) as peer:
         await call(peer, relay, LEG)
         await relay.wait_until(lambda: LEG in relay.ready)
         ready, socket = relay.ready[LEG], relay.sockets[0]
         assert ready.local == socket.local
+        assert ready.remote[0] == host
 
         async with asyncio.timeout(5):
             await socket.arrived.wait()
@@ -78,6 +80,28 @@ async def test_an_active_browser_makes_us_the_dtls_server():
         answer = await relay.transports.connect(LEG, offer)
         assert "a=setup:passive" in answer
         await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        await relay.wait_until(lambda: LEG in relay.ready)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_of_two_families_the_browsers_own_is_used(host):
+    async with shared_sockets(hosts=("127.0.0.1", "::1")) as relay, browser(hosts=(host,)) as peer:
+        answer = await relay.transports.connect(LEG, peer.localDescription.sdp)
+        assert re.findall(r"a=candidate:\S+ 1 udp \d+ (\S+) (\d+) typ host", answer) == [
+            (local, str(port)) for local, port in (socket.local for socket in relay.sockets)
+        ]
+        await peer.setRemoteDescription(RTCSessionDescription(answer, "answer"))
+        await relay.wait_until(lambda: LEG in relay.ready)
+        assert relay.ready[LEG].local[0] == relay.ready[LEG].remote[0] == host
+
+
+async def test_an_ipv6_candidate_of_the_browser_is_checked_by_us():
+    async with shared_sockets(hosts=("::1",)) as relay, browser(hosts=("::1",)) as peer:
+        # Of our answer the browser learns no candidate: it is our checks of its own that connect them.
+        answer = await relay.transports.connect(LEG, peer.localDescription.sdp)
+        without = re.sub(r"a=(candidate:.*|end-of-candidates)\r\n", "", answer)
+        assert "candidate" not in without
+        await peer.setRemoteDescription(RTCSessionDescription(without, "answer"))
         await relay.wait_until(lambda: LEG in relay.ready)
 
 

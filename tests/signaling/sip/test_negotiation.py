@@ -14,6 +14,7 @@ from signaling.sip.negotiation import (
     accept_answer,
     answer,
     make_offer,
+    offered_host,
     reoffer,
 )
 from signaling.sip.sdp import DIRECTIONS, Crypto, Direction, SessionDescription
@@ -244,10 +245,83 @@ def test_opus_with_its_own_event_clock() -> None:
 
 @pytest.mark.parametrize(
     ("address", "remote"),
-    [("host.example", None), ("2001:db8::1", None), ("224.0.0.1", None), ("192.0.2.5", ("192.0.2.5", 6000))],
+    [("host.example", None), ("224.0.0.1", None), ("192.0.2.5", ("192.0.2.5", 6000))],
 )
 def test_addresses_that_cannot_be_sent_to_wait_for_latching(address: str, remote: object) -> None:
     assert settle(offer(address=address)).media.remote == remote
+
+
+def offer6(*attributes: str, address: str = "2001:DB8:0::1") -> SessionDescription:
+    """An offer whose media is in IPv6."""
+    said = offer(*attributes, address="PLACE").encode().decode()
+    return SessionDescription.parse(said.replace("c=IN IP4 PLACE", f"c=IN IP6 {address}"))
+
+
+LOCAL6 = LocalMedia(("2001:db8::200", 40_000))
+
+
+def test_an_answer_in_ipv6() -> None:
+    got = settle(offer6(), LOCAL6)
+    assert got.media.remote == ("2001:db8::1", 6000)
+    assert got.media.remote_rtcp == ("2001:db8::1", 6001)
+    said = lines(got)
+    assert said[1].endswith(" 1 IN IP6 2001:db8::200")
+    assert [line for line in said if line.startswith("c=")] == ["c=IN IP6 2001:db8::200"] * 2
+    assert SessionDescription.parse(got.answer.encode()) == got.answer
+
+
+def test_both_ends_agree_in_ipv6() -> None:
+    ours = make_offer(LOCAL6, entropy=entropy_of("offer"))
+    answered = settle(ours, LocalMedia(("fd00::9", 5000)))
+    got = accept_answer(ours, answered.answer)
+    assert (got.media.remote, answered.media.remote) == (("fd00::9", 5000), ("2001:db8::200", 40_000))
+    # An answer cannot change the family of what was offered.
+    crossed = SessionDescription.parse(answered.answer.encode().replace(b"IN IP6 fd00::9", b"IN IP4 192.0.2.1"))
+    with pytest.raises(RemoteError, match="rejects the stream"):
+        accept_answer(ours, crossed)
+
+
+@pytest.mark.parametrize(("said", "local"), [(offer6(), LOCAL), (offer(), LOCAL6)])
+def test_an_offer_is_answered_in_its_family_or_not_at_all(said: SessionDescription, local: LocalMedia) -> None:
+    with pytest.raises(RemoteError) as caught:
+        settle(said, local)
+    assert caught.value.sip_status == 488
+
+
+@pytest.mark.parametrize(
+    ("address", "remote"),
+    [("host.example", None), ("::", None), ("ff15::101/3", None), ("fe80::1", None), ("fe80::1%eth0", None),
+     ("::ffff:192.0.2.1", None), ("fd00::5", ("fd00::5", 6000))],
+)  # fmt: skip
+def test_ipv6_addresses_that_cannot_be_sent_to_wait_for_latching(address: str, remote: object) -> None:
+    assert settle(offer6(address=address), LOCAL6).media.remote == remote
+
+
+@pytest.mark.parametrize(
+    ("rtcp", "expected"),
+    [("7000", "2001:db8::1"), ("7000 IN IP6 2001:db8::9", "2001:db8::9"), ("7000 IN IP4 192.0.2.9", "2001:db8::1")],
+)
+def test_rtcp_in_ipv6(rtcp: str, expected: str) -> None:
+    assert settle(offer6(f"rtcp:{rtcp}"), LOCAL6).media.remote_rtcp == (expected, 7000)
+
+
+def test_old_style_hold_in_ipv6() -> None:
+    start = settle(offer6(), LOCAL6)
+    for held in (offer6(address="::"), offer(address="0.0.0.0")):
+        got = settle(held, LOCAL6, previous=start)
+        assert (got.media.direction, got.media.remote, got.media.send_key) == ("recvonly", None, start.media.send_key)
+
+
+@pytest.mark.parametrize(
+    ("said", "host"),
+    [
+        (offer(), "192.0.2.1"), (offer6(), "2001:db8::1"), (offer(address="0.0.0.0"), "0.0.0.0"),
+        (offer6(address="::"), "::"), (offer6(address="host.example"), "::"),
+        (SessionDescription.parse("v=0\r\no=- 1 1 IN IP4 h\r\n"), ""),
+    ],
+)  # fmt: skip
+def test_the_host_that_ours_is_chosen_by(said: SessionDescription, host: str) -> None:
+    assert offered_host(said) == host
 
 
 @pytest.mark.parametrize("local", [LOCAL, replace(LOCAL, rtcp_mux=False), replace(LOCAL, encodings=("PCMA",)),

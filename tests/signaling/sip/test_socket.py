@@ -81,7 +81,8 @@ class Contexts:
 
     def __init__(self, folder: Path) -> None:
         authority = Authority(folder)
-        server = authority.issue(x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1")))
+        loopback = [x509.IPAddress(ip_address(host)) for host in ("127.0.0.1", "::1")]
+        server = authority.issue(x509.DNSName("localhost"), *loopback)
         self.server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.file)
         self.server.load_cert_chain(*server)
         self.server.verify_mode = ssl.CERT_OPTIONAL
@@ -183,6 +184,72 @@ async def test_a_call(contexts: Contexts, transport: Transport, trunk: Trunk) ->
         assert isinstance(ended, CallEnded)
         assert ended.by == "peer"
     assert (called.agent.calls, caller.agent.calls) == (0, 0)
+
+
+LOOPBACK6_TRUNK = Trunk("six", (ip_network("::1/128"),), allow_udp=True, allow_tcp=True)
+
+
+@pytest.mark.parametrize("transport", ["tls", "tcp", "udp"])
+async def test_a_call_over_ipv6(contexts: Contexts, transport: Transport) -> None:
+    tls = contexts.server if transport == "tls" else None
+    called = End((LOOPBACK6_TRUNK,), (Listener(transport, "::1", 0, tls),))
+    caller = End((), (Listener("udp", "::1", 0),) if transport == "udp" else (), contexts.client)
+    async with running(called, caller):
+        local = called.sockets.addresses()[transport]
+        assert local[0] == "::1"
+        invite = Invite(
+            f"sip:100@[::1]:{local[1]}", "sip:alice@[::1]", offer_of().encode(),
+            transport=transport, host="[::1]", port=local[1],
+        )  # fmt: skip
+        caller.agent.invite(invite, caller.sockets.now())
+        caller.sockets.transmit()
+        await caller.wait_for(CallAnswered)
+        confirmed = await called.wait_for(CallConfirmed)
+        incoming = called.events[0]
+        assert isinstance(incoming, IncomingCall)
+        assert (incoming.trunk, incoming.local) == ("six", local)
+        assert isinstance(confirmed, CallConfirmed)
+        # The peer's Contact, in brackets, is where the BYE goes.
+        called.agent.hang_up(confirmed.call, called.sockets.now())
+        called.sockets.transmit()
+        await caller.wait_for(CallEnded)
+    assert (called.agent.calls, caller.agent.calls) == (0, 0)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+@pytest.mark.parametrize("transport", ["tcp", "udp"])
+async def test_a_listener_of_both_families_knows_a_trunk_by_either_address(transport: Transport, host: str) -> None:
+    called = End((LOOPBACK_TRUNK, LOOPBACK6_TRUNK), (Listener(transport, "::", 0),))
+    caller = End((), (Listener("udp", host, 0),) if transport == "udp" else ())
+    async with running(called, caller):
+        dial(caller, called, transport, host=host)
+        await caller.wait_for(CallAnswered)
+        await called.wait_for(CallConfirmed)
+        incoming = called.events[0]
+        assert isinstance(incoming, IncomingCall)
+        # Media is offered on the same address: it is that of the interface, in its own family.
+        assert incoming.local[0] == host
+        assert incoming.trunk == ("carrier" if host == "127.0.0.1" else "six")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_calls_of_ours_leave_from_a_listener_of_both_families(host: str) -> None:
+    called = End((LOOPBACK_TRUNK, LOOPBACK6_TRUNK), (Listener("udp", host, 0),))
+    caller = End((), (Listener("udp", "::", 0),))
+    async with running(called, caller):
+        dial(caller, called, "udp", host=host)
+        await caller.wait_for(CallAnswered)
+        await called.wait_for(CallConfirmed)
+
+
+async def test_a_family_without_a_listener_cannot_be_called_by_datagram() -> None:
+    called = End((LOOPBACK6_TRUNK,), (Listener("udp", "::1", 0),))
+    caller = End((), listen("udp"))
+    async with running(called, caller):
+        dial(caller, called, "udp", host="::1")
+        refused = await caller.wait_for(CallRefused)
+        assert isinstance(refused, CallRefused)
+        assert refused.status == 503
 
 
 async def test_the_certificate_of_a_trunk_reaches_its_flow(contexts: Contexts) -> None:

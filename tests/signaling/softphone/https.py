@@ -21,11 +21,13 @@ from tests.signaling.softphone.fake_service import TOKEN, FakeService
 class Served:
     """A running server, and what a client needs to reach it."""
 
-    def __init__(self, server: HttpsServer, socket: SoftphoneSocket, service: FakeService, ca_file: Path) -> None:
+    def __init__(
+        self, server: HttpsServer, socket: SoftphoneSocket, service: FakeService, ca_file: Path, host: str
+    ) -> None:
         self.server, self.socket, self.service, self.ca_file = server, socket, service, ca_file
         self.tls = client_context(ca_file)
-        self.origin = f"https://127.0.0.1:{server.port}"
-        self.url = f"wss://127.0.0.1:{server.port}/softphone"
+        self.origin = f"https://{host}:{server.port}"
+        self.url = f"wss://{host}:{server.port}/softphone"
 
     def connect(self, **options):
         return websockets.connect(self.url, ssl=self.tls, **options)
@@ -33,18 +35,24 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    folder: Path, settings: SocketSettings | None = None, service: FakeService | None = None, **app_options
+    folder: Path,
+    settings: SocketSettings | None = None,
+    service: FakeService | None = None,
+    *,
+    listening: str = "127.0.0.1",
+    reached: str = "127.0.0.1",
+    **app_options,
 ) -> AsyncIterator[Served]:
     service = service or FakeService()
     socket = SoftphoneSocket(
         service, entropy=os.urandom, clock=asyncio.get_running_loop().time, settings=settings or SocketSettings()
     )
-    certificates = ensure(folder, ["127.0.0.1", "localhost"], now=datetime.now(UTC))
+    certificates = ensure(folder, ["127.0.0.1", "::1", "localhost"], now=datetime.now(UTC))
     app = create_app(socket, health=lambda: {"ok": True}, **app_options)
-    server = await HttpsServer.start(app, "127.0.0.1", 0, server_context(certificates))
+    server = await HttpsServer.start(app, listening, 0, server_context(certificates))
     assert certificates.ca_file is not None
     try:
-        yield Served(server, socket, service, certificates.ca_file)
+        yield Served(server, socket, service, certificates.ca_file, reached)
     finally:
         socket.drain()
         await server.stop()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -219,13 +221,30 @@ def test_what_cannot_be_answered_is_refused_in_words(offer, what):
         "1 1 udp 1 192.0.2.1 70000 typ host",
         "1 1 udp 99999999999 192.0.2.1 5000 typ host",
         "1 2 udp 1 192.0.2.1 5000 typ host",
-        "1 1 udp 1 2001:db8::1 5000 typ host",
+        "1 1 udp 1 :: 5000 typ host",
+        "1 1 udp 1 ff02::1 5000 typ host",
+        "1 1 udp 1 fe80::1 5000 typ host",
+        "1 1 udp 1 fe80::1%eth0 5000 typ host",
+        "1 1 udp 1 ::ffff:192.0.2.1 5000 typ host",
+        "1 1 udp 1 2001:db8:::1 5000 typ host",
         "1 1 udp 1 192.0.2.1 5000 typ prflx",
         "junk",
     ],
 )
 def test_candidates_that_cannot_be_checked_are_left_out(candidate):
     assert read_offer(without("a=candidate") + f"a=candidate:{candidate}\r\n").candidates == ()
+
+
+def test_ipv6_candidates_are_read_in_their_canonical_form():
+    said = without("a=candidate") + "a=candidate:7 1 UDP 9 2001:DB8:0:0::1 5000 typ host generation 0\r\n"
+    assert read_offer(said).candidates == (Candidate("2001:db8::1", 5000, 9, "7"),)
+
+
+def test_an_ipv6_candidate_may_be_the_default():
+    local = replace(LOCAL, candidates=(Candidate("2001:db8::5", 40000, 9, "f1"), *LOCAL.candidates))
+    written = write_answer(read_offer(OFFER), local).split("\r\n")
+    assert "c=IN IP6 2001:db8::5" in written
+    assert "a=candidate:f1 1 udp 9 2001:db8::5 40000 typ host" in written
 
 
 def test_candidates_are_bounded():

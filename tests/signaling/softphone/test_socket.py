@@ -102,6 +102,15 @@ async def test_the_newest_log_in_wins(tmp_path):
         assert (await newer.next_told())["method"] == "agent.state"
 
 
+@pytest.mark.parametrize(("listening", "reached"), [("::1", "[::1]"), ("::", "[::1]"), ("::", "127.0.0.1")])
+async def test_the_page_of_either_family_may_connect(tmp_path, listening, reached):
+    async with serving(tmp_path, listening=listening, reached=reached) as served:
+        assert served.origin == f"https://{reached}:{served.server.port}"
+        async with served.connect(origin=served.origin) as connection:
+            assert "result" in await Client(connection).log_in()
+        assert (await refused(served.connect(origin="https://[::2]"))).status_code == 403
+
+
 @pytest.mark.parametrize(
     ("origin", "status"), [("https://evil.example", 403), ("null", 403), ("http://127.0.0.1", 403), (None, 101)]
 )
