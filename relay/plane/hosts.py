@@ -145,6 +145,7 @@ class PeerHosts:
         if known[0]:
             if (self._kept.addresses[at] != addresses).any():
                 raise Exhausted("the word of this host is another's")
+            self._unneeded = self._unneeded[self._unneeded != words[0]]
             return
         if len(self) >= self._crowded_at:
             self._forget_unneeded()

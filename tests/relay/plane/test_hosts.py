@@ -116,3 +116,19 @@ def test_hosts_that_no_leg_needs_are_forgotten_at_the_second_look(monkeypatch: p
     assert [known.address(leg) for leg in legs] == [(f"2001:db8:1::{i:x}", 5) for i in range(1, 4)]
     newest = known.key(0, ("2001:db8:2::c7", 5))
     assert known.address(newest) == ("2001:db8:2::c7", 5)
+
+
+def test_a_host_that_is_needed_again_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "_CROWDED", 4)
+    known = peer_hosts()
+    needed: list[int] = []
+    known.alive = lambda: np.array(needed, np.uint64)
+    asked, alive, idle = (known.key(0, (f"2001:db8:1::{i:x}", 5)) for i in (1, 2, 3))
+    for i in range(2):
+        known.key(0, (f"2001:db8:2::{i:x}", 5))  # the second: a first look, at which nobody needs any of them
+    needed.append(alive)
+    assert known.key(0, ("2001:db8:1::1", 5)) == asked  # for a leg that is about to be there
+    for i in range(2, 6):
+        known.key(0, (f"2001:db8:2::{i:x}", 5))
+    column = np.array([asked, alive, idle], np.uint64)
+    assert known.find(host_column(column))[1].tolist() == [True, True, False]
