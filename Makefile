@@ -9,7 +9,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check simulate coverage format clean python
+.PHONY: help run test check simulate soak coverage format clean python
 
 help: ## Say what can be made
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
@@ -28,6 +28,10 @@ check: $(VENV)/.developing ## Style, types and layers alone
 
 simulate: $(VENV)/.developing ## Whole calls with faults in virtual time: SEEDS=200 of them, judged by what everybody heard
 	@$(BIN)/python -m tests.simulation.run --seeds $(or $(SEEDS),200)
+
+soak: $(VENV)/.developing ## Legs opened, used, abused and closed: CYCLES=100000 of them, and what is left over of them
+	@$(BIN)/python -m tests.soak.legs --cycles $(or $(CYCLES),100000)
+	@$(BIN)/python -m tests.soak.softphones
 
 coverage: $(VENV)/.developing ## Which lines no test reaches
 	@$(BIN)/python -m pytest --quiet --cov --cov-report=term-missing:skip-covered $(PYTEST)

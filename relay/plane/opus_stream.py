@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from mixer.frame import Samples
-from relay.codecs.opus import PACKET_SAMPLES_MAX_48K, OpusDecoder
+from relay.codecs.opus import PACKET_SAMPLES_MAX_48K, OpusDecoder, packet_samples
 
 SAMPLES: Final = 960
 HALF_SAMPLES: Final = 480
@@ -50,11 +50,12 @@ class OpusStream:
     def take(self, half: int, filled: int, out: Samples) -> bool:
         """Write the sound of one slot to `out`; False: some of it is made up, or silence."""
         if not self._rest.size and filled == 0x0101:
-            payload = self._packets.pop(half, None)
-            if payload is not None and self._decoder.decode(payload, len(payload), out) == SAMPLES:
-                return self._real(out)
-            if payload is not None:
-                self._packets[half] = payload  # not 20 ms long: the halves sort it out
+            payload = self._packets.get(half)
+            # Of another length, the halves sort it out: a decoder must not see a packet twice.
+            if payload is not None and packet_samples(payload, len(payload)) == SAMPLES:
+                del self._packets[half]
+                if self._decoder.decode(payload, len(payload), out) == SAMPLES:
+                    return self._real(out)
         first, second = (self._take_half(half + k, out[k * HALF_SAMPLES : (k + 1) * HALF_SAMPLES]) for k in (0, 1))
         return self._real(out) if first and second else self._made_up(out)
 

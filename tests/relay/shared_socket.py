@@ -50,10 +50,16 @@ class Relay:
     moved: list[tuple[LegId, Address, Address]] = field(default_factory=list)
     lost: dict[LegId, str] = field(default_factory=dict)
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
+    telling: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def wait_until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(10), self.changed:
             await self.changed.wait_for(condition)
+
+    async def settle(self) -> None:
+        """Until everything that was to be told has been."""
+        if self.telling:
+            await asyncio.wait(self.telling)
 
     def sent(self, local: Address, data: bytes, remote: Address) -> None:
         next(s for s in self.sockets if s.local == local).transport.sendto(data, remote)
@@ -70,14 +76,15 @@ async def shared_sockets(
         for host in hosts
         for _ in range(count)
     ]
-    tasks: set[asyncio.Task[None]] = set()
 
     def told() -> None:
         async def notify() -> None:
             async with relay.changed:
                 relay.changed.notify_all()
 
-        tasks.add(asyncio.create_task(notify()))
+        task = asyncio.create_task(notify())
+        relay.telling.add(task)
+        task.add_done_callback(relay.telling.discard)
 
     def ready(leg_id: LegId, leg: ReadyLeg) -> None:
         relay.ready[leg_id] = leg
@@ -106,7 +113,7 @@ async def shared_sockets(
         await transports.close_all()
         for s in sockets:
             s.transport.close()
-        await asyncio.gather(*tasks)
+        await relay.settle()
 
 
 @asynccontextmanager
