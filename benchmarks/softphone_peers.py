@@ -74,17 +74,24 @@ def only_loopback() -> None:
 
 
 class ProcessWindow:
-    """CPU of this process, all threads, as the kernel counts it; and what else ran on its core."""
+    """CPU of this process, as the kernel counts it: all threads, and the one that asks; and what else used its core."""
 
     def begin(self) -> None:
         """From now on."""
         self._cpu, self._at, self._core = _cpu(), time.monotonic(), machine.core_seconds(RELAY_CORE)
+        self._thread = time.thread_time()
 
     def end(self) -> dict[str, float]:
         """Until now."""
         cpu, seconds = _cpu() - self._cpu, time.monotonic() - self._at
         others = max(0.0, machine.core_seconds(RELAY_CORE) - self._core - cpu) / seconds
-        return {"cpu_ms": cpu * 1000, "seconds": seconds, "others_on_core": round(others, 3)}
+        control = time.thread_time() - self._thread
+        return {
+            "cpu_ms": cpu * 1000,
+            "control_ms": control * 1000,
+            "seconds": seconds,
+            "others_on_core": round(others, 3),
+        }
 
 
 def _cpu() -> float:

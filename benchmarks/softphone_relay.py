@@ -96,6 +96,7 @@ class BenchRelay:
         self.softphones: dict[int, LegId] = {}
         self.stretches = Stretches()
         self.window = ProcessWindow()
+        self._missed = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     def leg_ready(self, leg_id: LegId, ready: ReadyLeg) -> None:
@@ -152,6 +153,11 @@ class BenchRelay:
                 self.control.exchange.media_closed(f"s{number}", self.control.now)
                 self.control._flush()
         await asyncio.gather(*self.control._tasks)
+
+    def missed(self) -> int:
+        """Ticks that did not take place since this was last asked: the machine was busy, and CPU is missing."""
+        count, self._missed = self._missed, self.plane.counters["missed_ticks"]
+        return self._missed - count
 
     def counted(self, kind: str, count: int) -> dict[str, int]:
         """Packets of the legs of a kind that authenticated, and those that did not."""
@@ -221,7 +227,12 @@ async def obey(command: dict[str, Any], relay: BenchRelay) -> None:
             tell(window=told, stretches=relay.stretches.end() if relay.stretches.seconds else None)
         case {"counted": kind, "count": count}:
             counters = relay.transports.counters
-            tell(counted=relay.counted(kind, count), lost=counters.legs_lost, defects=relay.control.defects)
+            tell(
+                counted=relay.counted(kind, count),
+                lost=counters.legs_lost,
+                defects=relay.control.defects,
+                missed_ticks=relay.missed(),
+            )
 
 
 async def main() -> None:

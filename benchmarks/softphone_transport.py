@@ -251,6 +251,9 @@ def summary(asked: Asked, relay: dict[str, Any], aiortc: dict[str, Any]) -> dict
     def a_leg_second(window: dict[str, Any]) -> float:
         return round((window["cpu_ms"] / window["seconds"] - fixed) / asked.legs, 4)
 
+    def control(window: dict[str, Any]) -> float:
+        return round(window["control_ms"] / window["seconds"] / asked.legs, 4)
+
     def a_leg(window: dict[str, Any]) -> float:
         return round((window["cpu_ms"] - fixed * window["seconds"]) / asked.legs, 3)
 
@@ -263,6 +266,7 @@ def summary(asked: Asked, relay: dict[str, Any], aiortc: dict[str, Any]) -> dict
         "without_legs_cpu_ms_per_second": round(fixed, 2),
         "set_up": {
             "cpu_ms_per_leg": a_leg(relay["set_up"]),
+            "control_ms_per_leg": round(relay["set_up"]["control_ms"] / asked.legs, 3),
             "per_second": asked.rate,
             "took_ms": {"p50": round(float(np.median(took)), 1), "max": round(float(took.max()), 1)},
             "loop_kept_ms": relay["set_up"]["stretches"],
@@ -275,6 +279,8 @@ def summary(asked: Asked, relay: dict[str, Any], aiortc: dict[str, Any]) -> dict
         result[kind] = {
             IDLE: a_leg_second(relay[kind]["idle"]),
             MEDIA: a_leg_second(media),
+            **{f"{phase}_control": control(relay[kind][phase]) for phase in ("idle", "media")},
+            "missed_ticks": relay[kind]["missed_ticks"],
             "sent": media["sent"],
             "authentic": media["authentic"],
             "right": media["right"],
@@ -318,6 +324,9 @@ def table(result: dict[str, Any]) -> str:
         *((name, of["set_up_cpu_ms_per_leg"], of) for name, of in result.items() if name.startswith("aiortc")),
     ]
     figures = [(name, cost, of[IDLE], of[MEDIA]) for name, cost, of in rows]
+    share = "of it, the control loop's"
+    figures.insert(1, (share, set_up["control_ms_per_leg"], one["idle_control"], one["media_control"]))
+    figures.insert(3, (share, math.nan, two["idle_control"], two["media_control"]))
     figures.append(("ICE and DTLS (the difference)", math.nan, one[IDLE] - two[IDLE], one[MEDIA] - two[MEDIA]))
     kept, took = set_up["loop_kept_ms"], set_up["took_ms"]
     return "\n".join(
@@ -328,7 +337,8 @@ def table(result: dict[str, Any]) -> str:
                 f"{name:30}{cost:16.2f}{idle:10.3f}{media:10.3f}".replace("nan", "  -")
                 for name, cost, idle, media in figures
             ),
-            f"without legs: {result['without_legs_cpu_ms_per_second']} ms a second",
+            f"without legs: {result['without_legs_cpu_ms_per_second']} ms a second; "
+            f"missed ticks: {one['missed_ticks']} with softphones, {two['missed_ticks']} with trunks",
             f"{set_up['per_second']:g} set-ups a second: a leg took {took['p50']} ms (at most {took['max']}); the loop "
             f"was kept {kept['max']} ms at a stretch (p99 {kept['p99']}, {kept['over_1_ms']} times over 1 ms)",
             f"to close a leg: {close['cpu_ms_per_leg']} ms; the loop was kept {close['loop_kept_ms']['max']} ms",

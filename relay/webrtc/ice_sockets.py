@@ -136,8 +136,6 @@ class SharedSocketConnection(aioice.Connection):
         self._datagrams_max = datagrams_max
         self._selected: CandidatePair | None = None
         self.stun_by_local: dict[Address, SharedStunProtocol] = {}
-        self.lost = False
-        """Set once the connection ended under a reader: consent expired, or it was closed."""
 
     async def gather_candidates(self) -> None:
         """Make a host candidate of each shared socket, the first the most preferred; asks nobody."""
@@ -183,10 +181,5 @@ class SharedSocketConnection(aioice.Connection):
         self.data_received(data, 1)
         return True
 
-    async def recv(self) -> bytes:
-        """Receive the next DTLS datagram."""
-        try:
-            return await super().recv()
-        except ConnectionError:
-            self.lost = True
-            raise
+    async def query_consent(self) -> None:
+        """Not here: one schedule asks for the consent of all peers (`relay.webrtc.consent`)."""
