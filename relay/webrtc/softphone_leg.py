@@ -31,7 +31,7 @@ from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCIce
 from relay.errors import Exhausted, LocalError
 from relay.media import Address, Codec, ControlDatagram, LegId, SrtpKey
 from relay.webrtc import consent, stun
-from relay.webrtc.dtls import KeyingDtlsTransport, SharedSocketGatherer
+from relay.webrtc.dtls import KeyingDtlsTransport, SharedContextCertificate, SharedSocketGatherer
 from relay.webrtc.ice_sockets import Send, SharedSocketConnection, SharedStunProtocol
 from signaling.softphone.negotiation import (
     DEFAULT_PREFERENCE,
@@ -154,7 +154,7 @@ class SoftphoneTransports:
         # Loopback last: a browser elsewhere would try its own machine first.
         self._addresses = tuple(sorted(addresses, key=lambda local: ipaddress.ip_address(local[0]).is_loopback))
         self._send = send
-        self._certificate = certificate
+        self._certificate = SharedContextCertificate(certificate)
         self._entropy = entropy
         self._on_ready = on_ready
         self._on_moved = on_moved
