@@ -35,7 +35,9 @@ from relay.codecs.opus import PAYLOAD_BYTES_MAX, OpusEncoder
 from relay.media import Address, SrtpKey, SrtpSuite
 from relay.plane.rtcp import Report, build
 
-RELAY_CORE, LOAD_CORE = 0, 1
+_CORES = sorted(os.sched_getaffinity(0))
+RELAY_CORE, LOAD_CORE = _CORES[0], _CORES[-1]
+"""The relay's process sees only its own: there both are that."""
 SSRC = 0x20000000
 RTCP_TICKS = 250
 _KEY_BYTES = {"AES_CM_128_HMAC_SHA1_80": 30, "AEAD_AES_128_GCM": 28, "AEAD_AES_256_GCM": 44}

@@ -35,7 +35,6 @@ from relay.bench import machine
 from relay.demo.processes import DemoProcess
 from relay.media import TICK_SECONDS
 
-SETTLE_SECONDS = 1.0
 PATIENCE_SECONDS = 30.0
 AIORTC_CODECS = ("PCMU", "opus")
 IDLE, MEDIA = "idle_cpu_ms_per_leg_second", "media_cpu_ms_per_leg_second"
@@ -49,6 +48,11 @@ class Asked:
     seconds: float
     rate: float
     aiortc_legs: int
+
+    @property
+    def settle_seconds(self) -> float:
+        """Before something is measured."""
+        return min(1.0, self.seconds)
 
 
 class Server:
@@ -141,9 +145,9 @@ async def stand(ends: Sequence[FarEnd], seconds: float) -> None:
     await keep_time(ends, 0, round(seconds / TICK_SECONDS), talking=False)
 
 
-async def talk(server: Server, ends: Sequence[FarEnd], seconds: float) -> dict[str, Any]:
-    """Media both ways; counted from a second after it began."""
-    settled, ticks = round(SETTLE_SECONDS / TICK_SECONDS), round(seconds / TICK_SECONDS)
+async def talk(server: Server, ends: Sequence[FarEnd], asked: Asked) -> dict[str, Any]:
+    """Media both ways; counted from when it has settled."""
+    settled, ticks = round(asked.settle_seconds / TICK_SECONDS), round(asked.seconds / TICK_SECONDS)
     for end in ends:
         end.encrypt(settled + ticks)
     gc.collect()
@@ -170,7 +174,7 @@ async def measure_relay(asked: Asked) -> dict[str, Any]:
     certificate = RTCCertificate.generateCertificate()
     result: dict[str, Any] = {}
     async with Server.run("benchmarks.softphone_relay") as server:
-        await asyncio.sleep(SETTLE_SECONDS)
+        await asyncio.sleep(asked.settle_seconds)
         idle = await server.measure(lambda: stand((), asked.seconds))
         result["without_legs"] = idle
         browsers = [Browser(number, certificate) for number in range(asked.legs)]
@@ -180,12 +184,12 @@ async def measure_relay(asked: Asked) -> dict[str, Any]:
             took.extend(await server.set_up(browsers, asked.rate))
 
         result["set_up"] = {**(await server.measure(set_up, stretches=True)), "took_s": took}
-        await stand(browsers, SETTLE_SECONDS)
+        await stand(browsers, asked.settle_seconds)
         result["softphone"] = await phases(server, "softphone", browsers, asked)
 
         async def close() -> None:
             await server.say(close="softphone", count=asked.legs)
-            await stand(browsers, SETTLE_SECONDS)
+            await stand(browsers, asked.settle_seconds)
 
         result["close"] = await server.measure(close, stretches=True)
         for browser in browsers:
@@ -195,7 +199,7 @@ async def measure_relay(asked: Asked) -> dict[str, Any]:
         host, port = (await server.hear("relay"))["relay"]
         for telephone in telephones:
             telephone.relay = host, port
-        await asyncio.sleep(SETTLE_SECONDS)
+        await asyncio.sleep(asked.settle_seconds)
         result["trunk"] = await phases(server, "trunk", telephones, asked)
         for telephone in telephones:
             await telephone.close()
@@ -207,7 +211,7 @@ async def phases(server: Server, kind: str, ends: Sequence[FarEnd], asked: Asked
     """Legs of one kind, standing idle and then talking in pairs."""
     idle = await server.measure(lambda: stand(ends, asked.seconds))
     await server.say(pair=kind, count=len(ends), talking=True)
-    media = await talk(server, ends, asked.seconds)
+    media = await talk(server, ends, asked)
     await server.say(counted=kind, count=len(ends))
     counted = await server.hear("counted")
     await server.say(pair=kind, count=len(ends), talking=False)
@@ -225,9 +229,9 @@ async def measure_aiortc(encoding: str, asked: Asked) -> dict[str, Any]:
             await server.set_up(browsers, asked.rate)
 
         set_up_window = await server.measure(set_up)
-        await stand(browsers, SETTLE_SECONDS)
+        await stand(browsers, asked.settle_seconds)
         idle = await server.measure(lambda: stand(browsers, asked.seconds))
-        media = await talk(server, browsers, asked.seconds)
+        media = await talk(server, browsers, asked)
         await server.say(close=True)
         for browser in browsers:
             await browser.close()
