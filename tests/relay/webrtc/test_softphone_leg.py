@@ -114,6 +114,8 @@ async def test_closing_a_leg_tells_the_browser_and_says_nothing_of_loss():
         async with asyncio.timeout(5):
             await closed.wait()
         assert relay.lost == {}
+        assert len(relay.transports._consents) == 0  # nor is it asked for consent any more
+        assert relay.transports._consent_timer is None
         await relay.transports.close(LEG)
 
 
