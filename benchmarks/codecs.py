@@ -1,7 +1,8 @@
-"""What a codec costs a leg-frame of 20 ms: `python -m benchmarks.codecs`."""
+"""What a codec costs a leg-frame of 20 ms: `python -m benchmarks.codecs [--times 50]`."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable
 from itertools import cycle
 from time import perf_counter
@@ -19,20 +20,23 @@ LISTENING_RATES: tuple[OpusRate, ...] = (8000, 48000)
 
 def main() -> None:
     """Print a line a codec and direction."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--times", type=int, default=50, help="frames of a series")
+    times = parser.parse_args().times
     print(f"µs a leg-frame, the best of 10 series; {opus.version()}")
     codes = np.random.default_rng(1).integers(0, 256, (ROWS, 160), dtype=np.uint8)
     samples, pcm = np.zeros((ROWS, 160), np.int16), np.zeros((ROWS, 160), np.float32)
-    report(f"G.711 decode, {ROWS} rows", lambda: g711.decode("PCMU", codes, pcm), ROWS)
+    report(f"G.711 decode, {ROWS} rows", lambda: g711.decode("PCMU", codes, pcm), ROWS, times)
     g711.decode_int16("PCMU", codes, samples)
-    report(f"G.711 encode, {ROWS} rows", lambda: g711.encode("PCMU", samples, codes), ROWS)
+    report(f"G.711 encode, {ROWS} rows", lambda: g711.encode("PCMU", samples, codes), ROWS, times)
     for rate in OPUS_RATES:
         for complexity in (0, 5, 10):
-            report(f"Opus encode {rate}, complexity {complexity}", encoding(rate, complexity))
+            report(f"Opus encode {rate}, complexity {complexity}", encoding(rate, complexity), 1, times)
         for listening_rate in LISTENING_RATES:
-            report(f"Opus decode {rate} at {listening_rate}", decoding(rate, listening_rate))
+            report(f"Opus decode {rate} at {listening_rate}", decoding(rate, listening_rate), 1, times)
 
 
-def report(name: str, work: Callable[[], object], frames: int = 1, times: int = 50) -> None:
+def report(name: str, work: Callable[[], object], frames: int, times: int) -> None:
     """Time a codec."""
     work()
     series = []

@@ -1,4 +1,4 @@
-"""What the mixer costs a leg-frame: `python -m benchmarks.mixer`."""
+"""What the mixer costs a leg-frame: `python -m benchmarks.mixer [--ticks 10]`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import argparse
 from collections.abc import Callable
 from time import perf_counter
 
@@ -29,6 +30,13 @@ PAIRS: tuple[tuple[Rate, Rate], ...] = (
 
 def main() -> None:
     """Print a line a stage."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ticks", type=int, default=10, help="of a series")
+    ticks = parser.parse_args().ticks
+
+    def report(name: str, tick: Callable[[], object], legs: int = LEGS) -> None:
+        print(f"{name:45} {least(tick, ticks) / legs * 1e6:7.3f}")
+
     print(f"{LEGS} legs, µs a leg-frame, the best of 20 series; the idle tick in µs")
     for size in (2, 3, 4, 8):
         report(f"mix, conferences of {size}, 8 kHz", settled(mixer_of(size, 8000)))
@@ -42,8 +50,8 @@ def main() -> None:
     report("idle tick (µs in all)", settled(Mixer(LEGS)), legs=1)
 
 
-def report(name: str, tick: Callable[[], object], legs: int = LEGS, ticks: int = 10) -> None:
-    """Time a stage."""
+def least(tick: Callable[[], object], ticks: int) -> float:
+    """Seconds a tick of the best series."""
     tick()
     series = []
     for _ in range(20):
@@ -51,7 +59,7 @@ def report(name: str, tick: Callable[[], object], legs: int = LEGS, ticks: int =
         for _ in range(ticks):
             tick()
         series.append(perf_counter() - begin)
-    print(f"{name:45} {min(series) / ticks / legs * 1e6:7.3f}")
+    return min(series) / ticks
 
 
 def mixer_of(size: int, rate: Rate, loudness: float = 2000) -> Mixer:

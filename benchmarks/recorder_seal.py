@@ -1,10 +1,11 @@
 """What sealing costs the recorder's worker: microseconds a chunk of 400 ms, and the whole pass with its commit.
 
-Run: python benchmarks/recorder_seal.py
+Run: python -m benchmarks.recorder_seal [--chunks 2000] [--passes 40]
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import tempfile
@@ -21,10 +22,8 @@ from recorder.recordings import Recordings
 from recorder.scribe import Scribe
 from recorder.stage import Stage
 
-CHUNKS = 2_000
 
-
-def seal(codec: str, rate: int) -> dict[str, float | int | str]:
+def seal(codec: str, rate: int, chunks: int) -> dict[str, float | int | str]:
     """Sealing alone: header, AES-256-GCM, two hashes, ledger; no disk."""
     size = rate // 50 * 20 * (2 if codec == "s16" else 1)
     with tempfile.TemporaryDirectory() as folder:
@@ -35,15 +34,15 @@ def seal(codec: str, rate: int) -> dict[str, float | int | str]:
         )
         recordings.receive(TrackOpened("c", "t", "p", "agent", codec, rate, 0))  # type: ignore[arg-type]
         payload = os.urandom(size)
-        values = [Frames("c", "t", n * 20, 20, payload) for n in range(CHUNKS)]
+        values = [Frames("c", "t", n * 20, 20, payload) for n in range(chunks)]
         start = time.perf_counter()
         for value in values:
             recordings.receive(value)
         elapsed = time.perf_counter() - start
-    return {"what": f"seal {codec}/{rate}", "bytes": size, "us_per_chunk": round(elapsed / CHUNKS * 1e6, 2)}
+    return {"what": f"seal {codec}/{rate}", "bytes": size, "us_per_chunk": round(elapsed / chunks * 1e6, 2)}
 
 
-def commit(legs: int) -> dict[str, float | int | str]:
+def commit(legs: int, passes: int) -> dict[str, float | int | str]:
     """A whole pass as the worker makes it, every 100 ms a quarter of the legs, with its write and fdatasync."""
     with tempfile.TemporaryDirectory(dir=".") as folder:
         settings = RecorderSettings("account", "instance", Path(folder) / "stage")
@@ -66,7 +65,6 @@ def commit(legs: int) -> dict[str, float | int | str]:
             intake.offer(opened, time.monotonic())
         scribe.step()
         payload = os.urandom(3_200)
-        passes = 40
         cpu, start = time.thread_time(), time.perf_counter()
         for turn in range(passes):
             chunk = turn // 4
@@ -83,8 +81,17 @@ def commit(legs: int) -> dict[str, float | int | str]:
     }
 
 
-if __name__ == "__main__":
-    for form in (("pcmu", 8_000), ("s16", 8_000), ("s16", 48_000)):
-        print(json.dumps(seal(*form)))
+def main() -> None:
+    """Print one JSON object a line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--chunks", type=int, default=2_000)
+    parser.add_argument("--passes", type=int, default=40)
+    given = parser.parse_args()
+    for codec, rate in (("pcmu", 8_000), ("s16", 8_000), ("s16", 48_000)):
+        print(json.dumps(seal(codec, rate, given.chunks)))
     for count in (30, 300):
-        print(json.dumps(commit(count)))
+        print(json.dumps(commit(count, given.passes)))
+
+
+if __name__ == "__main__":
+    main()

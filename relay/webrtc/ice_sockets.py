@@ -11,6 +11,7 @@ Rests on names of aioice 0.13 that it does not document; `PRIVATE_NAMES` lists t
 from __future__ import annotations
 
 import asyncio
+import functools
 import ipaddress
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import cast
@@ -45,7 +46,7 @@ class VirtualTransport(asyncio.DatagramTransport):
         self._send = send
         self._protocol = protocol
         self._closed = False
-        self._is_loopback = ipaddress.ip_address(local[0]).is_loopback
+        self._is_loopback = _is_loopback(local[0])
 
     def get_extra_info(self, name: str, default: object = None) -> object:
         """`sockname` is the shared socket's."""
@@ -54,7 +55,7 @@ class VirtualTransport(asyncio.DatagramTransport):
     def sendto(self, data: bytes | bytearray | memoryview, addr: object = None) -> None:
         """Send through the shared socket, but never from outside to a loopback candidate that a peer claimed."""
         remote = cast("Address", addr)
-        if not self._closed and (self._is_loopback or not ipaddress.ip_address(remote[0]).is_loopback):
+        if not self._closed and (self._is_loopback or not _is_loopback(remote[0])):
             self._send(self._local, bytes(data), remote)
 
     def is_closing(self) -> bool:
@@ -134,8 +135,6 @@ class SharedSocketConnection(aioice.Connection):
         self._datagrams_max = datagrams_max
         self._selected: CandidatePair | None = None
         self.stun_by_local: dict[Address, SharedStunProtocol] = {}
-        self.lost = False
-        """Set once the connection ended under a reader: consent expired, or it was closed."""
 
     async def gather_candidates(self) -> None:
         """Make a host candidate of each shared socket, the first the most preferred; asks nobody."""
@@ -181,10 +180,10 @@ class SharedSocketConnection(aioice.Connection):
         self.data_received(data, 1)
         return True
 
-    async def recv(self) -> bytes:
-        """Receive the next DTLS datagram."""
-        try:
-            return await super().recv()
-        except ConnectionError:
-            self.lost = True
-            raise
+    async def query_consent(self) -> None:
+        """Not here: one schedule asks for the consent of all peers (`relay.webrtc.consent`)."""
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host).is_loopback

@@ -7,6 +7,9 @@ connection
 - STUN response: by the transaction id of the request that we sent, on the same socket;
 - DTLS: by its source address, which an authenticated STUN check has validated before.
 
+aioice is asked as long as a connection is being made, and whenever something changes; consent checks of connections
+that stand, ours and theirs, are most of what comes, and never reach it.
+
 Everything else is counted and dropped without an answer, so that a flood finds nothing to hold or to reflect.
 """
 
@@ -22,12 +25,13 @@ from dataclasses import dataclass, field
 import aioice
 import structlog
 from aioice import stun as ice_stun
+from aioice.candidate import candidate_priority
 from aiortc import RTCCertificate, RTCDtlsFingerprint, RTCDtlsParameters, RTCIceParameters, RTCIceTransport
 
 from relay.errors import Exhausted, LocalError
 from relay.media import Address, Codec, ControlDatagram, LegId, SrtpKey
-from relay.webrtc import stun
-from relay.webrtc.dtls import KeyingDtlsTransport, SharedSocketGatherer
+from relay.webrtc import consent, stun
+from relay.webrtc.dtls import KeyingDtlsTransport, SharedContextCertificate, SharedSocketGatherer
 from relay.webrtc.ice_sockets import Send, SharedSocketConnection, SharedStunProtocol
 from signaling.softphone.negotiation import (
     DEFAULT_PREFERENCE,
@@ -43,6 +47,9 @@ from signaling.softphone.negotiation import (
 
 _log = structlog.get_logger()
 
+_CONSENT_PAUSE_SECONDS = 0.02
+"""Between batches of consent checks: their answers should not all come in one tick, which takes only so many."""
+
 
 @dataclass(frozen=True, slots=True)
 class SoftphoneMediaSettings:
@@ -57,6 +64,8 @@ class SoftphoneMediaSettings:
     handshakes_max: int = 16
     """DTLS handshakes at a time; the others wait."""
     connect_timeout_s: float = 20.0
+    consent_interval_s: float = consent.INTERVAL_SECONDS
+    consent_expiry_s: float = consent.EXPIRY_SECONDS
     sources_max: int = 16
     """Addresses that one browser may validate."""
     datagrams_max: int = 32
@@ -73,6 +82,8 @@ class SoftphoneMediaCounters:
     stun_unknown: int = 0
     """For no leg of ours, or answers to no request of ours."""
     stun_unauthenticated: int = 0
+    consent_refused: int = 0
+    """Errors in answer to a consent check, which is then as if it had not been answered."""
     dtls_unknown: int = 0
     """From an address that no check has validated."""
     dtls_overflow: int = 0
@@ -143,7 +154,7 @@ class SoftphoneTransports:
         # Loopback last: a browser elsewhere would try its own machine first.
         self._addresses = tuple(sorted(addresses, key=lambda local: ipaddress.ip_address(local[0]).is_loopback))
         self._send = send
-        self._certificate = certificate
+        self._certificate = SharedContextCertificate(certificate)
         self._entropy = entropy
         self._on_ready = on_ready
         self._on_moved = on_moved
@@ -152,6 +163,12 @@ class SoftphoneTransports:
         self._by_username: dict[str, _Leg] = {}
         self._by_pair: dict[tuple[Address, Address], _Leg] = {}
         self._requests: dict[bytes, SharedStunProtocol] = {}
+        self._consents = consent.Consents[_Leg](
+            entropy,
+            interval_seconds=self.settings.consent_interval_s,
+            expiry_seconds=self.settings.consent_expiry_s,
+        )
+        self._consent_timer: asyncio.TimerHandle | None = None
         self._handshakes = asyncio.Semaphore(self.settings.handshakes_max)
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -276,6 +293,7 @@ class SoftphoneTransports:
         chosen = leg.offer.codec
         leg.is_ready = True
         self.counters.legs_ready += 1
+        self._begin_consent(leg)
         self._on_ready(
             leg.leg_id,
             ReadyLeg(
@@ -313,7 +331,7 @@ class SoftphoneTransports:
 
     def _dtls_changed(self, leg: _Leg) -> None:
         if leg.is_ready and leg.dtls.state == "closed":
-            self._lost(leg, "consent expired" if leg.connection.lost else "closed by the browser")
+            self._lost(leg, "closed by the browser")
 
     def _lost(self, leg: _Leg, reason: str) -> None:
         if leg.is_over:
@@ -327,6 +345,8 @@ class SoftphoneTransports:
 
     def _forget(self, leg: _Leg) -> None:
         leg.is_over = True
+        self._consents.end(leg)
+        self._arm_consent()
         del self._legs[leg.leg_id]
         del self._by_username[leg.connection.local_username]
         for pair in leg.sources:
@@ -339,6 +359,61 @@ class SoftphoneTransports:
             await asyncio.wait([leg.task])
         await leg.dtls.stop()
         await leg.ice.stop()
+
+    # ---- consent
+
+    def _begin_consent(self, leg: _Leg) -> None:
+        ice, connection = leg.offer.ice, leg.connection
+        self._consents.begin(
+            leg,
+            stun.check_attributes(
+                f"{ice.username_fragment}:{connection.local_username}".encode("ascii"),
+                candidate_priority(1, "prflx"),
+                controlling=connection.ice_controlling,
+                tie_breaker=int.from_bytes(self._entropy(8), "big"),
+            ),
+            ice.password.encode("ascii"),
+            asyncio.get_running_loop().time(),
+        )
+        self._arm_consent()
+
+    def _arm_consent(self, not_before: float = 0.0) -> None:
+        """One timer for all legs."""
+        at = self._consents.next_at() if len(self._consents) else None
+        timer = self._consent_timer
+        if timer is not None and (at is None or at < timer.when()):
+            timer.cancel()
+            timer = self._consent_timer = None
+        if timer is None and at is not None:
+            self._consent_timer = asyncio.get_running_loop().call_at(max(at, not_before), self._ask_for_consent)
+
+    def _ask_for_consent(self) -> None:
+        self._consent_timer = None
+        now = asyncio.get_running_loop().time()
+        due = self._consents.due(now)
+        for leg, request in due.requests:
+            assert leg.pair is not None, "a leg that is ready has a pair"
+            self._send(leg.pair[0], request, leg.pair[1])
+        for leg in due.expired:
+            self._lost(leg, "consent expired")
+        self._arm_consent(now + _CONSENT_PAUSE_SECONDS)
+
+    def _consent_answered(self, leg: _Leg, event: ControlDatagram, header: stun.Header) -> None:
+        if leg.pair != (event.local, event.source):
+            self.counters.stun_unknown += 1
+        elif header.message_class == "error":
+            self.counters.consent_refused += 1
+        elif not self._consents.answered(header.transaction_id, event.data, asyncio.get_running_loop().time()):
+            self.counters.stun_unauthenticated += 1
+
+    def _answer_at_once(self, leg: _Leg, event: ControlDatagram) -> bool:
+        """Answer a check of the pair that is used anyway; False if aioice must look at it."""
+        password = leg.connection.local_password.encode("ascii")
+        answer = consent.answer(event.data, event.source, password, controlling=leg.connection.ice_controlling)
+        if answer is not None:
+            self._by_pair[event.local, event.source] = leg
+            self._send(event.local, answer, event.source)
+        return answer is not None
 
     # ---- datagrams
 
@@ -370,13 +445,16 @@ class SoftphoneTransports:
         elif header.message_class == "request":
             self._stun_request(event)
         elif header.message_class != "indication":  # RFC 8445 §11: keepalive indications need nothing
-            self._stun_response(event, header.transaction_id)
+            self._stun_response(event, header)
 
     def _stun_request(self, event: ControlDatagram) -> None:
         fragments = stun.username(event.data)
         leg = self._by_username.get(fragments[0]) if fragments else None
         if fragments is None or leg is None or fragments[1] != leg.offer.ice.username_fragment:
             self.counters.stun_unknown += 1
+            return
+        standing = leg.is_ready and leg.pair == (event.local, event.source)
+        if standing and self._answer_at_once(leg, event):
             return
         protocol = leg.connection.stun_by_local.get(event.local)
         message = _parse(event.data)
@@ -387,8 +465,12 @@ class SoftphoneTransports:
         else:
             leg.connection.request_received(message, event.source, protocol)
 
-    def _stun_response(self, event: ControlDatagram, transaction_id: bytes) -> None:
-        protocol = self._requests.get(transaction_id)
+    def _stun_response(self, event: ControlDatagram, header: stun.Header) -> None:
+        leg = self._consents.awaits(header.transaction_id)
+        if leg is not None:
+            self._consent_answered(leg, event, header)
+            return
+        protocol = self._requests.get(header.transaction_id)
         if protocol is None or protocol.local != event.local:
             self.counters.stun_unknown += 1
             return

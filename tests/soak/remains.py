@@ -130,6 +130,7 @@ READ_AFTER_WRITING = {
     "jitter.slot": "counts on for ever, modulo 2^28",
     "jitter.timestamp": "set by the first packet, before which the buffer does not run",
     "jitter._owner": "scratch of one batch",
+    "jitter._owner_of_slot": "the same, for whole slots",
     "jitter._score": "set by the first packet",
     "jitter._skip_at": "set when something is to be skipped",
     "jitter._began": "set by the first packet",

@@ -15,6 +15,7 @@ from aiortc.rtcdtlstransport import RTCDtlsTransport
 
 from relay.errors import Exhausted, LocalError
 from relay.media import ControlDatagram, LegId
+from relay.webrtc import stun
 from relay.webrtc.softphone_leg import SoftphoneMediaSettings, SoftphoneTransports
 from signaling.errors import RemoteError
 from tests.relay.shared_socket import CERTIFICATE, browser, call, shared_sockets
@@ -137,18 +138,84 @@ async def test_closing_a_leg_tells_the_browser_and_says_nothing_of_loss():
         async with asyncio.timeout(5):
             await closed.wait()
         assert relay.lost == {}
+        assert len(relay.transports._consents) == 0  # nor is it asked for consent any more
+        assert relay.transports._consent_timer is None
         await relay.transports.close(LEG)
 
 
-async def test_consent_that_expires_loses_the_leg(monkeypatch):
-    monkeypatch.setattr("aioice.ice.CONSENT_INTERVAL", 0.01)
-    monkeypatch.setattr("aioice.stun.RETRY_RTO", 0.01)
-    async with shared_sockets() as relay, browser() as peer:
+async def test_consent_that_expires_loses_the_leg():
+    settings = SoftphoneMediaSettings(consent_interval_s=0.01, consent_expiry_s=0.05)
+    async with shared_sockets(settings=settings) as relay, browser() as peer:
         await call(peer, relay, LEG)
         await relay.wait_until(lambda: LEG in relay.ready)
         relay.sockets[0].transports = None  # nothing of the browser arrives any more
         await relay.wait_until(lambda: LEG in relay.lost)
         assert relay.lost == {LEG: "consent expired"}
+        assert relay.transports._consent_timer is None
+
+
+async def test_a_browser_that_answers_keeps_its_leg(monkeypatch):
+    settings = SoftphoneMediaSettings(consent_interval_s=0.01, consent_expiry_s=0.25)
+    async with shared_sockets(settings=settings) as relay, browser() as peer:
+        await call(peer, relay, LEG)
+        await relay.wait_until(lambda: LEG in relay.ready)
+        consents, answers, enough = relay.transports._consents, [], asyncio.Event()
+        until = asyncio.get_running_loop().time() + 0.5
+
+        def answered(transaction_id, data, now):
+            answers.append(type(consents).answered(consents, transaction_id, data, now))
+            if now >= until:
+                enough.set()
+            return answers[-1]
+
+        monkeypatch.setattr(consents, "answered", answered)
+        async with asyncio.timeout(5):
+            await enough.wait()
+        assert all(answers)
+        assert relay.lost == {}
+
+
+async def test_consent_is_not_had_from_another_address_nor_by_an_error():
+    async with shared_sockets() as relay, browser() as peer:
+        await call(peer, relay, LEG)
+        await relay.wait_until(lambda: LEG in relay.ready)
+        ready, counters = relay.ready[LEG], relay.transports.counters
+        leg = relay.transports._legs[LEG]
+        relay.transports._consents.due(asyncio.get_running_loop().time() + 10)
+        transaction = relay.transports._consents._by_owner[leg].transaction_id
+        right = stun.binding_response(transaction, ready.remote, leg.offer.ice.password.encode())
+        wrong = stun.binding_response(transaction, ready.remote, b"p" * 24)
+        error = b"\x01\x11" + right[2:]
+        for data, source in ((right, STRANGER), (wrong, ready.remote), (error, ready.remote)):
+            relay.transports.datagram(ControlDatagram(ready.local, source, data))
+            assert relay.transports._consents.awaits(transaction) is leg
+        assert (counters.stun_unknown, counters.stun_unauthenticated, counters.consent_refused) == (1, 1, 1)
+        relay.transports.datagram(ControlDatagram(ready.local, ready.remote, right))
+        assert relay.transports._consents.awaits(transaction) is None
+
+
+async def test_a_leg_that_stands_answers_checks_without_aioice(monkeypatch):
+    async with shared_sockets() as relay, browser() as peer:
+        await call(peer, relay, LEG)
+        await relay.wait_until(lambda: LEG in relay.ready)
+        ready, leg, transports = relay.ready[LEG], relay.transports._legs[LEG], relay.transports
+        for_aioice, sent = [], []
+        monkeypatch.setattr(leg.connection, "request_received", lambda *received: for_aioice.append(received))
+        monkeypatch.setattr(transports, "_send", lambda *sending: sent.append(sending))
+        name = f"{leg.connection.local_username}:{leg.offer.ice.username_fragment}".encode()
+        password = leg.connection.local_password.encode()
+
+        def check(source, *, controlling=True, key=password):
+            body = stun.check_attributes(name, 1, controlling=controlling, tie_breaker=0)
+            transports.datagram(ControlDatagram(ready.local, source, stun.binding_request(bytes(12), body, key)))
+            return len(for_aioice), len(sent)
+
+        assert check(ready.remote) == (0, 1)
+        assert sent == [(ready.local, stun.binding_response(bytes(12), ready.remote, password), ready.remote)]
+        assert check(STRANGER) == (1, 1)  # another pair
+        assert check(ready.remote, controlling=False) == (2, 1)  # a conflict of roles
+        assert check(ready.remote, key=b"p" * 24) == (2, 1)
+        assert transports.counters.stun_unauthenticated == 1
 
 
 async def test_a_wrong_certificate_fails_the_leg():
