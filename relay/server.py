@@ -15,7 +15,7 @@ import secrets
 import signal
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -41,6 +41,7 @@ from relay.instance_database import open_database
 from relay.metrics import Metrics, Parts
 from relay.plane.plane import Plane
 from relay.plane.sockets import UdpSockets
+from relay.plane.tick_profile import TickProfile
 from relay.plane.ticker import Ticker
 from relay.ready import DemoAgent, DemoTrunk, Ready
 from relay.webrtc.softphone_leg import SoftphoneTransports
@@ -183,8 +184,14 @@ class _Media:
             entropy=os.urandom,
             wall=anchor.at,
         )
-        inbox = MediaInbox(asyncio.get_running_loop(), settings.media.events_max)
-        ticker = Ticker(plane, inbox.put)
+        loop = asyncio.get_running_loop()
+        inbox = MediaInbox(loop, settings.media.events_max)
+
+        def tell_long(profile: TickProfile, count: int) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the relay is at its very end
+                loop.call_soon_threadsafe(_tell_long_tick, profile, count)
+
+        ticker = Ticker(plane, inbox.put, on_long=tell_long)
         ticker.start()
         stack.push_async_callback(asyncio.to_thread, ticker.stop)
         return cls(sockets, plane, inbox, ticker)
@@ -252,6 +259,11 @@ class _Calls:
             settings=provision.softphone_socket(settings),
         )
         return cls(agent, exchange, control, control.transports, sip, softphones)
+
+
+def _tell_long_tick(profile: TickProfile, count: int) -> None:
+    """On the control loop: a log that cannot be written must not hold up the next tick as well."""
+    _log.warning("a tick ended after the next one was due", ticks_so_far=count, **asdict(profile))
 
 
 def version() -> str:

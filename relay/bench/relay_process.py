@@ -8,7 +8,7 @@ import resource
 import tempfile
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -129,6 +129,7 @@ class BenchRelay:
             "tick_late_ms": _spread(statistics.late_ms),
             "tick_ms": _spread(statistics.tick_ms),
             "missed_ticks": statistics.missed_ticks,
+            "worst_ticks": [asdict(profile) for profile in statistics.worst],
             "concealed_ratio": round((self._concealed() - begin.concealed) / (ticks * self._work.legs), 6),
             "rss_mb": _resident_mb(),
             "others_on_core": round(others, 3),

@@ -80,6 +80,7 @@ def _run(work: Work, progress: Progress) -> Result:
         "tick_late_ms": relay["tick_late_ms"],
         "tick_ms": relay["tick_ms"],
         "missed_ticks": relay["missed_ticks"],
+        "worst_ticks": relay["worst_ticks"],
         "mouth_to_ear_ms": load["mouth_to_ear_ms"],
         "concealed_ratio": relay["concealed_ratio"],
         "recorded_tracks": relay["recorded_tracks"],

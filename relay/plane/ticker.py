@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import gc
 import logging
+import resource
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FrameType
 from typing import Final
 
 import numpy as np
 
-from relay.media import MediaEvent
+from relay.media import TICK_SECONDS, MediaEvent
 from relay.plane.plane import Plane
+from relay.plane.tick_profile import ThreadUsage, TickProfile, WorstTicks
 
 SWITCH_SECONDS: Final = 0.0005
 """How long another Python thread may keep the interpreter from the tick: with CPython's 5 ms, a busy control loop makes
@@ -23,6 +26,12 @@ _BUCKET_SECONDS: Final = 0.0001
 _LAST_TICKS_MAX: Final = 50
 _BUCKETS: Final = 2000
 """Up to 200 ms; what is longer counts in the last."""
+_LONG_EVERY_SECONDS: Final = 10.0
+"""So often at most one is told of ticks that ended after the next was due."""
+_LATE_SECONDS: Final = 0.002
+"""A tick that began later than this looks at what other threads do, which takes it 0.02 ms."""
+_FRAMES_MAX: Final = 3
+_THREADS_MAX: Final = 8
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +56,10 @@ class TickerStatistics:
     """From its beginning to its end, the notification included."""
     missed_ticks: int
     """Ticks that did not take place because an earlier one took too long, or the thread did not run."""
+    long_ticks: int
+    """Ticks that ended after the next one was due."""
+    worst: tuple[TickProfile, ...]
+    """Those that ended longest after they were due, the worst first."""
 
 
 class Histogram:
@@ -77,8 +90,17 @@ class Histogram:
         self._max = 0.0
 
 
+def thread_usage() -> ThreadUsage:
+    """Of the calling thread; takes a microsecond."""
+    used = resource.getrusage(resource.RUSAGE_THREAD)
+    return ThreadUsage(used.ru_utime + used.ru_stime, used.ru_nvcsw, used.ru_nivcsw)
+
+
 class Ticker:
     """One thread for one plane. `notify` gets the events of a tick on that thread, if there are any: hand them over.
+
+    `on_long`, too, is called on that thread, at most every ten seconds, with a tick that has just ended after the next
+    one was due, and how many did so up to now.
 
     Starting freezes the garbage collector's view of what exists (a full collection of a server's heap takes longer than
     a tick) and shortens the interpreter's switch interval; both are settings of the whole process.
@@ -89,15 +111,24 @@ class Ticker:
         plane: Plane,
         notify: Callable[[list[MediaEvent]], None],
         *,
+        on_long: Callable[[TickProfile, int], None] = lambda _profile, _count: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        usage: Callable[[], ThreadUsage] = thread_usage,
     ) -> None:
         self._plane = plane
+        plane.times.clock = clock
         self._notify = notify
+        self._on_long = on_long
+        self._usage = usage
         self._clock = clock
         self._sleep = sleep
         self._late = Histogram()
         self._long = Histogram()
+        self._worst = WorstTicks()
+        self._long_ticks = 0
+        self._long_before = 0
+        self._long_told_at = -_LONG_EVERY_SECONDS
         self._missed_before = 0
         self._failures = 0
         self._ended = clock()
@@ -122,7 +153,11 @@ class Ticker:
     def statistics(self) -> TickerStatistics:
         """From any thread."""
         return TickerStatistics(
-            self._late.spread(), self._long.spread(), self._plane.counters["missed_ticks"] - self._missed_before
+            self._late.spread(),
+            self._long.spread(),
+            self._plane.counters["missed_ticks"] - self._missed_before,
+            self._long_ticks - self._long_before,
+            self._worst.kept,
         )
 
     @property
@@ -134,6 +169,8 @@ class Ticker:
         """Forget what was measured so far (a warm-up)."""
         self._late.reset()
         self._long.reset()
+        self._worst.reset()
+        self._long_before = self._long_ticks
         self._missed_before = self._plane.counters["missed_ticks"]
 
     def run(self) -> None:
@@ -141,10 +178,8 @@ class Ticker:
         due = self._clock()
         while not self._stopping.is_set():
             now = self._clock()
-            self._late.add(now - due)
-            self._notify_guarded(self._plane.tick(now))
-            self._ended = ended = self._clock()
-            self._long.add(ended - now)
+            self._tick(due, now)
+            ended = self._ended
             # What is due next counts from the first tick: no error adds up. A tick that ended after the next one was
             # due is followed at once, and the plane counts by its clock what was missed.
             due = self._plane.due(self._plane.tick_number + 1)
@@ -156,6 +191,43 @@ class Ticker:
             if not self._plane.steps_waiting:
                 return
 
+    def _tick(self, due: float, now: float) -> None:
+        plane, late = self._plane, now - due
+        self._late.add(late)
+        beside = _beside() if late > _LATE_SECONDS else ()  # now: whoever held the interpreter has just let it go
+        before, received = self._usage(), plane.stages.intake.counters.received
+        events = plane.tick(now)
+        self._notify_guarded(events)
+        plane.times.end("hand_over")
+        self._ended = ended = self._clock()
+        self._long.add(ended - now)
+        late_ms, tick_ms, is_long = late * 1000, (ended - now) * 1000, ended > due + TICK_SECONDS
+        if not (is_long or self._worst.takes(late_ms, tick_ms)):
+            return
+        after = self._usage()
+        profile = TickProfile(
+            tick=plane.tick_number,
+            late_ms=round(late_ms, 3),
+            tick_ms=round(tick_ms, 3),
+            cpu_ms=round((after.cpu_seconds - before.cpu_seconds) * 1000, 3),
+            waits=after.waits - before.waits,
+            preemptions=after.preemptions - before.preemptions,
+            steps=plane.times.steps,
+            packets=plane.stages.intake.counters.received - received,
+            events=len(events),
+            stage_ms=plane.times.milliseconds(),
+            beside=beside,
+        )
+        self._worst.add(profile)
+        if is_long:
+            self._tell_long(profile, ended)
+
+    def _tell_long(self, profile: TickProfile, now: float) -> None:
+        self._long_ticks += 1
+        if now - self._long_told_at >= _LONG_EVERY_SECONDS:
+            self._long_told_at = now
+            self._on_long(profile, self._long_ticks)
+
     def _notify_guarded(self, events: list[MediaEvent]) -> None:
         if not events:
             return
@@ -165,3 +237,23 @@ class Ticker:
             self._failures += 1
             if self._failures == 1:
                 _log.exception("the listener of media events failed; from now on its failures are only counted")
+
+
+def _beside() -> tuple[str, ...]:
+    """The innermost calls of every other thread of Python."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    own = threading.get_ident()
+    frames = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its documented name
+    return tuple(
+        f"{names.get(ident, '?')}: {_calls(frame)}"
+        for ident, frame in list(frames.items())[:_THREADS_MAX]
+        if ident != own
+    )
+
+
+def _calls(frame: FrameType | None) -> str:
+    calls: list[str] = []
+    while frame is not None and len(calls) < _FRAMES_MAX:
+        calls.append(f"{frame.f_globals.get('__name__', '?')}.{frame.f_code.co_name}:{frame.f_lineno}")
+        frame = frame.f_back
+    return " < ".join(calls)
