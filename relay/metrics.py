@@ -144,6 +144,7 @@ class Metrics(Collector):
         yield _counter("koppel_deliveries", "Recordings stored, and tries that failed.", done, "outcome")
         yield _counter("koppel_alarms", "What an operator must look at.", keeper.alarms, "alarm")
         writer = self._parts.writer
+        yield _counter("koppel_database_writes", "Statements that were committed.", writer.written, "what")
         refused = {"queue full": writer.refused, "rejected": writer.rejected}
         yield _counter("koppel_database_writes_lost", "Records that were not written.", refused, "reason")
 

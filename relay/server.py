@@ -14,6 +14,7 @@ import random
 import secrets
 import signal
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -22,9 +23,10 @@ from pathlib import Path
 import structlog
 from aiortc import RTCCertificate
 
+from recorder.courier import Destination
 from recorder.events import RecordingEvent
 from recorder.keys import FileKeyService, FileSigner
-from recorder.store import Store
+from recorder.store import Store, StoreSettings
 from recorder.worker import Recorder
 from relay import certificates, interfaces, logs, provision, recording_setup
 from relay.calls.control import Authenticate, Control, Keeping, LoggedInUser, MediaInbox
@@ -92,26 +94,44 @@ async def _serve(settings: Settings, data: DataDirectory, *, demo: bool, ready_f
     return 0
 
 
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """What a benchmark composes otherwise than `koppel serve` does; as it stands, nothing."""
+
+    open_store: Callable[[StoreSettings], Destination] = Store.open
+    takes: Callable[[RecordingEvent], bool] = lambda _event: False
+    """Takes what the recorder says instead of the database, on a thread of the recorder's; False: not this."""
+
+
 @dataclass(slots=True)
 class Relay:
     """The parts of a running relay that others ask for."""
 
     settings: Settings
-    exchange: Exchange
-    sip: SipSockets
+    parts: Parts
+    sockets: UdpSockets
+    database: Database
     https: api.HttpsServer
     files: certificates.Certificates
     demo_agent: DemoAgent | None = None
 
     @classmethod
-    async def start(cls, settings: Settings, data: DataDirectory, stack: AsyncExitStack, *, demo: bool) -> Relay:
+    async def start(
+        cls,
+        settings: Settings,
+        data: DataDirectory,
+        stack: AsyncExitStack,
+        *,
+        demo: bool = False,
+        variation: Variation | None = None,
+    ) -> Relay:
         """Start all parts; `stack` stops them in the other order, the newest first."""
         anchor = WallAnchor(asyncio.get_running_loop().time(), time.time())
         files = _certificates(settings, data)
         database = await _open_database(settings, data, anchor, stack)
         demo_agent = await _demo_agent(database, anchor.wall) if demo else None
         keeper = Keeper(database, anchor)
-        recorder = await _start_recorder(settings, data, keeper, stack)
+        recorder = await _start_recorder(settings, data, keeper, stack, variation or Variation())
         media = _Media.start(settings, recorder, anchor, stack)
         calls = _Calls.make(settings, data, files, media, Keeping(keeper, _authenticator(database)), stack)
         parts = Parts(
@@ -135,11 +155,11 @@ class Relay:
         await _listen_sip(settings, calls.sip)
         stack.push_async_callback(calls.sip.stop)
         stack.push_async_callback(calls.control.drain, settings.limits.drain_seconds)
-        return cls(settings, calls.exchange, calls.sip, https, files, demo_agent)
+        return cls(settings, parts, media.sockets, database, https, files, demo_agent)
 
     def ready(self, demo_password: str) -> Ready:
         """Where everything is."""
-        host, port = self.sip.addresses()["tls"]
+        host, port = self.parts.sip.addresses()["tls"]
         origin = f"https://{self.settings.https.public_name or _reachable(self.https.host)}:{self.https.port}"
         trunk = None
         if self.demo_agent is not None:
@@ -158,7 +178,7 @@ class Relay:
 
     def start_demo_customer(self, ready: Ready, stack: AsyncExitStack) -> None:
         """Let the demo's customer call whenever an agent is available."""
-        agents = self.exchange.agents
+        agents = self.parts.exchange.agents
         customer = DemoCustomer(caller_setup(ready), lambda: any(agent.available for agent in agents.all))
         customer.start()
         stack.push_async_callback(customer.stop)
@@ -297,17 +317,21 @@ async def _demo_agent(database: Database, wall: float) -> DemoAgent:
     return DemoAgent(DEMO_USER, token.reveal())
 
 
-async def _start_recorder(settings: Settings, data: DataDirectory, keeper: Keeper, stack: AsyncExitStack) -> Recorder:
+async def _start_recorder(
+    settings: Settings, data: DataDirectory, keeper: Keeper, stack: AsyncExitStack, variation: Variation
+) -> Recorder:
     loop = asyncio.get_running_loop()
 
     def notify(event: RecordingEvent) -> None:
+        if variation.takes(event):
+            return
         with contextlib.suppress(RuntimeError):  # the loop is closed: the relay is at its very end
             loop.call_soon_threadsafe(keeper.recording, event, time.time())
 
     files = recording_setup.key_files(settings, data)
     recorder = Recorder(
         recording_setup.recorder_settings(settings, data),
-        destination=Store.open(recording_setup.store_settings(settings, data)),
+        destination=variation.open_store(recording_setup.store_settings(settings, data)),
         key_service=FileKeyService.open(files.wrapping),
         signer=FileSigner.open(files.signing),
         notify=notify,

@@ -31,6 +31,8 @@ _LONG_EVERY_SECONDS: Final = 10.0
 _LATE_SECONDS: Final = 0.002
 """A tick that began later than this looks at what other threads do, which takes it 0.02 ms."""
 _FRAMES_MAX: Final = 3
+_WAITING: Final = frozenset({"threading", "selectors", "queue", "concurrent.futures.thread", "aiosqlite.core"})
+"""Modules whose innermost call is a thread's that waits for work."""
 _THREADS_MAX: Final = 8
 
 _log = logging.getLogger(__name__)
@@ -240,15 +242,16 @@ class Ticker:
 
 
 def _beside() -> tuple[str, ...]:
-    """The innermost calls of every other thread of Python."""
+    """The innermost calls of every other thread of Python that does not wait for work."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     own = threading.get_ident()
     frames = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its documented name
-    return tuple(
+    at_work = [
         f"{names.get(ident, '?')}: {_calls(frame)}"
-        for ident, frame in list(frames.items())[:_THREADS_MAX]
-        if ident != own
-    )
+        for ident, frame in frames.items()
+        if ident != own and frame.f_globals.get("__name__") not in _WAITING
+    ]
+    return tuple(at_work[:_THREADS_MAX])
 
 
 def _calls(frame: FrameType | None) -> str:

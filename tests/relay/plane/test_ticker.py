@@ -119,22 +119,26 @@ def test_a_tick_says_what_it_carried_out_and_who_stood_beside_a_late_one() -> No
         here.plane.apply(Step(name, ()))
     standing, leave = threading.Event(), threading.Event()
 
-    def stand() -> None:
+    def work() -> None:
         standing.set()
-        leave.wait()
+        while not leave.is_set():
+            pass
 
-    beside = threading.Thread(target=stand, name="beside")
-    beside.start()
+    beside = [threading.Thread(target=work, name="at work"), threading.Thread(target=leave.wait, name="waiting")]
+    for thread in beside:
+        thread.start()
     standing.wait()
     clock.ticker.run()
     leave.set()
-    beside.join()
+    for thread in beside:
+        thread.join()
     first = next(each for each in clock.ticker.statistics().worst if each.tick == 0)
     assert (first.steps, first.events) == (3, 3)
     late = next(each for each in clock.ticker.statistics().worst if each.late_ms > 5)
     assert (late.tick, late.steps) == (3, 0)
-    assert any(each.startswith("beside: threading.") for each in late.beside)
-    assert not any("_beside" in each for each in late.beside)
+    (at_work,) = late.beside
+    assert at_work.startswith("at work: ")
+    assert "test_ticker.work:" in at_work
 
 
 def test_a_thread_is_told_its_own_usage() -> None:
