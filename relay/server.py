@@ -46,6 +46,7 @@ from relay.plane.sockets import UdpSockets
 from relay.plane.tick_profile import TickProfile
 from relay.plane.ticker import Ticker
 from relay.ready import DemoAgent, DemoTrunk, Ready
+from relay.right_of_way import RightOfWay
 from relay.webrtc.softphone_leg import SoftphoneTransports
 from signaling import access, api
 from signaling.contact.record import WallAnchor
@@ -69,18 +70,22 @@ def serve(settings: Settings, *, demo: bool = False, ready_file: Path | None = N
     """
     logs.configure(settings.log)
     data = DataDirectory.open(settings.data_dir)
-    with data.lock():
-        return asyncio.run(_serve(settings, data, demo=demo, ready_file=ready_file))
+    way = RightOfWay()
+    with data.lock(), asyncio.Runner(loop_factory=way.new_event_loop) as runner:
+        return runner.run(_serve(settings, data, way, demo=demo, ready_file=ready_file))
 
 
-async def _serve(settings: Settings, data: DataDirectory, *, demo: bool, ready_file: Path | None) -> int:
+async def _serve(
+    settings: Settings, data: DataDirectory, way: RightOfWay, *, demo: bool, ready_file: Path | None
+) -> int:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
     password = secrets.token_urlsafe(12)
     async with AsyncExitStack() as stack:
-        relay = await Relay.start(settings.with_demo(password) if demo else settings, data, stack, demo=demo)
+        settings = settings.with_demo(password) if demo else settings
+        relay = await Relay.start(settings, data, stack, right_of_way=way, demo=demo)
         ready = relay.ready(password)
         if ready_file is not None:
             ready.write(ready_file)
@@ -122,6 +127,7 @@ class Relay:
         data: DataDirectory,
         stack: AsyncExitStack,
         *,
+        right_of_way: RightOfWay,
         demo: bool = False,
         variation: Variation | None = None,
     ) -> Relay:
@@ -131,8 +137,8 @@ class Relay:
         database = await _open_database(settings, data, anchor, stack)
         demo_agent = await _demo_agent(database, anchor.wall) if demo else None
         keeper = Keeper(database, anchor)
-        recorder = await _start_recorder(settings, data, keeper, stack, variation or Variation())
-        media = _Media.start(settings, recorder, anchor, stack)
+        recorder = await _start_recorder(settings, data, keeper, stack, right_of_way, variation or Variation())
+        media = _Media.start(settings, recorder, anchor, right_of_way, stack)
         calls = _Calls.make(settings, data, files, media, Keeping(keeper, _authenticator(database)), stack)
         parts = Parts(
             version=version(),
@@ -194,7 +200,9 @@ class _Media:
     ticker: Ticker
 
     @classmethod
-    def start(cls, settings: Settings, recorder: Recorder, anchor: WallAnchor, stack: AsyncExitStack) -> _Media:
+    def start(
+        cls, settings: Settings, recorder: Recorder, anchor: WallAnchor, right_of_way: RightOfWay, stack: AsyncExitStack
+    ) -> _Media:
         sockets = UdpSockets(provision.media_sockets(settings, interfaces.addresses()))
         stack.callback(sockets.close)
         plane = Plane(
@@ -211,7 +219,7 @@ class _Media:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the relay is at its very end
                 loop.call_soon_threadsafe(_tell_long_tick, profile, count)
 
-        ticker = Ticker(plane, inbox.put, on_long=tell_long)
+        ticker = Ticker(plane, inbox.put, on_long=tell_long, right_of_way=right_of_way)
         ticker.start()
         stack.push_async_callback(asyncio.to_thread, ticker.stop)
         return cls(sockets, plane, inbox, ticker)
@@ -318,7 +326,12 @@ async def _demo_agent(database: Database, wall: float) -> DemoAgent:
 
 
 async def _start_recorder(
-    settings: Settings, data: DataDirectory, keeper: Keeper, stack: AsyncExitStack, variation: Variation
+    settings: Settings,
+    data: DataDirectory,
+    keeper: Keeper,
+    stack: AsyncExitStack,
+    right_of_way: RightOfWay,
+    variation: Variation,
 ) -> Recorder:
     loop = asyncio.get_running_loop()
 
@@ -335,6 +348,7 @@ async def _start_recorder(
         key_service=FileKeyService.open(files.wrapping),
         signer=FileSigner.open(files.signing),
         notify=notify,
+        give_way=right_of_way.give_way,
     )
     await asyncio.to_thread(recorder.start)
     stack.push_async_callback(asyncio.to_thread, recorder.stop)

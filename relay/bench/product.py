@@ -20,6 +20,7 @@ from relay.bench.recording import DELIVER_SECONDS_MAX, Delivered
 from relay.bench.work import CONTACT_PREFIX, Work
 from relay.config import LogSettings, QueueSettings, Settings, TrunkSettings
 from relay.data_directory import DataDirectory
+from relay.right_of_way import RightOfWay
 from relay.server import Relay, Variation
 from signaling import access
 
@@ -100,7 +101,7 @@ class Product:
         self._tokens = tokens
 
     @classmethod
-    async def start(cls, work: Work, settings: Settings, stack: AsyncExitStack) -> Product:
+    async def start(cls, work: Work, settings: Settings, right_of_way: RightOfWay, stack: AsyncExitStack) -> Product:
         """Start all of it, in the data directory of the settings."""
         password = secrets.token_urlsafe(12)
         settings = _busy(settings, password)
@@ -110,7 +111,7 @@ class Product:
         data = DataDirectory.open(settings.data_dir)
         recorder = ProductRecorder(settings, data, work)
         variation = Variation(open_store=recorder.open_store, takes=recorder.takes)
-        relay = await Relay.start(settings, data, stack, variation=variation)
+        relay = await Relay.start(settings, data, stack, right_of_way=right_of_way, variation=variation)
         tokens = {
             "agents": [await _user(relay, f"agent-{number}") for number in range(AGENTS)],
             "guessed": [await _user(relay, f"guessed-{number}") for number in range(GUESSED_USERS)],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -66,7 +66,7 @@ class Delivered:
 class BenchRecorder:
     """Seals and stages while the benchmark runs; delivers when it is over."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, give_way: Callable[[], None]) -> None:
         data = DataDirectory.open(folder)
         files = recording_setup.key_files(settings, data)
         store = Store.open(recording_setup.store_settings(settings, data))
@@ -77,6 +77,7 @@ class BenchRecorder:
             key_service=FileKeyService.open(files.wrapping),
             signer=FileSigner.open(files.signing),
             notify=self._delivered.notified,
+            give_way=give_way,
         )
 
     @property

@@ -28,6 +28,7 @@ from relay.media import Address, CommandRefused, LegLatched, MediaEvent, OpenLeg
 from relay.plane.plane import Plane, Sink
 from relay.plane.sockets import UdpSockets
 from relay.plane.ticker import Spread, Ticker
+from relay.right_of_way import RightOfWay
 from signaling.contact import commands as contact
 from signaling.contact.participant import ParticipantState, Role
 from signaling.contact.record import WallAnchor
@@ -203,20 +204,20 @@ def _resident_mb() -> float:
     return round(pages * resource.getpagesize() / 1e6, 1)
 
 
-async def _start(work: Work, folder: Path, stack: AsyncExitStack) -> BenchRelay:
+async def _start(work: Work, folder: Path, way: RightOfWay, stack: AsyncExitStack) -> BenchRelay:
     settings = room_beside(Settings(data_dir=folder), work)
     if work.busy:
-        return await _start_product(work, settings, stack)
+        return await _start_product(work, settings, way, stack)
     anchor = WallAnchor(time.monotonic(), time.time())
     sockets = UdpSockets(provision.media_sockets(settings, interfaces.addresses()))
     stack.callback(sockets.close)
-    recorder = BenchRecorder(settings, folder) if work.record else None
+    recorder = BenchRecorder(settings, folder, way.give_way) if work.record else None
     if recorder is not None:
         recorder.start()
     sink: Sink = recorder.offer if recorder is not None else _nobody
     plane = Plane(provision.plane(settings), sockets, sink, entropy=os.urandom, wall=anchor.at)
     inbox = MediaInbox(asyncio.get_running_loop(), settings.media.events_max)
-    ticker = Ticker(plane, inbox.put)
+    ticker = Ticker(plane, inbox.put, right_of_way=way)
     relay = BenchRelay(work, sockets, plane, ticker, recorder)
     inbox.deliver = relay.events
     ticker.start()
@@ -224,9 +225,9 @@ async def _start(work: Work, folder: Path, stack: AsyncExitStack) -> BenchRelay:
     return relay
 
 
-async def _start_product(work: Work, settings: Settings, stack: AsyncExitStack) -> BenchRelay:
+async def _start_product(work: Work, settings: Settings, way: RightOfWay, stack: AsyncExitStack) -> BenchRelay:
     """All of it: what is measured are further legs on its plane."""
-    product = await Product.start(work, settings, stack)
+    product = await Product.start(work, settings, way, stack)
     parts = product.relay.parts
     recorder = product.recorder if work.record else None
     relay = BenchRelay(work, product.relay.sockets, parts.plane, parts.ticker, recorder, product)
@@ -244,13 +245,13 @@ def _nobody(_: list[Captured]) -> None:
     """Without recordings the plane captures nothing."""
 
 
-async def main() -> None:
+async def main(way: RightOfWay) -> None:
     """What the relay's process does: one step for each thing that it is told, until nobody tells it more."""
     told = commands()
     work = Work.parse((await anext(told))["work"])  # type: ignore[arg-type] # from the process that started us
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="koppel-bench-")))
-        relay = await _start(work, folder, stack)
+        relay = await _start(work, folder, way, stack)
         async for command in told:
             await _obey(command, relay)
 
@@ -271,7 +272,9 @@ async def _obey(command: dict[str, Any], relay: BenchRelay) -> None:
 
 
 if __name__ == "__main__":
+    right_of_way = RightOfWay()
     try:
-        asyncio.run(main())
+        with asyncio.Runner(loop_factory=right_of_way.new_event_loop) as runner:
+            runner.run(main(right_of_way))
     except RelayError as failure:
         tell(error=str(failure))

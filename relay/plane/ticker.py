@@ -18,6 +18,7 @@ import numpy as np
 from relay.media import TICK_SECONDS, MediaEvent
 from relay.plane.plane import Plane
 from relay.plane.tick_profile import ThreadUsage, TickProfile, WorstTicks
+from relay.right_of_way import RightOfWay
 
 SWITCH_SECONDS: Final = 0.0005
 """How long another Python thread may keep the interpreter from the tick: with CPython's 5 ms, a busy control loop makes
@@ -114,6 +115,7 @@ class Ticker:
         notify: Callable[[list[MediaEvent]], None],
         *,
         on_long: Callable[[TickProfile, int], None] = lambda _profile, _count: None,
+        right_of_way: RightOfWay | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         usage: Callable[[], ThreadUsage] = thread_usage,
@@ -122,6 +124,7 @@ class Ticker:
         plane.times.clock = clock
         self._notify = notify
         self._on_long = on_long
+        self._right_of_way = right_of_way or RightOfWay()
         self._usage = usage
         self._clock = clock
         self._sleep = sleep
@@ -179,12 +182,13 @@ class Ticker:
         """Tick until stopped; on the thread that `start` makes."""
         due = self._clock()
         while not self._stopping.is_set():
-            now = self._clock()
-            self._tick(due, now)
+            self._right_of_way.take()
+            self._tick(due, self._clock())
             ended = self._ended
             # What is due next counts from the first tick: no error adds up. A tick that ended after the next one was
             # due is followed at once, and the plane counts by its clock what was missed.
             due = self._plane.due(self._plane.tick_number + 1)
+            self._right_of_way.release(due)
             if ended < due:
                 self._sleep(due - ended)
         # Whoever stops the plane has just closed legs and recordings: goodbyes and last frames go out at once.
