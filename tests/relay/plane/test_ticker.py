@@ -119,9 +119,11 @@ def test_a_tick_says_what_it_carried_out_and_who_stood_beside_a_late_one() -> No
         here.plane.apply(Step(name, ()))
     standing, leave = threading.Event(), threading.Event()
 
+    going: list[bool] = []
+
     def work() -> None:
         standing.set()
-        while not leave.is_set():
+        while not going:
             pass
 
     beside = [threading.Thread(target=work, name="at work"), threading.Thread(target=leave.wait, name="waiting")]
@@ -129,6 +131,7 @@ def test_a_tick_says_what_it_carried_out_and_who_stood_beside_a_late_one() -> No
         thread.start()
     standing.wait()
     clock.ticker.run()
+    going.append(True)
     leave.set()
     for thread in beside:
         thread.join()
