@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import resource
 import sys
@@ -16,6 +15,7 @@ from typing import Final
 import numpy as np
 
 from relay.media import TICK_SECONDS, MediaEvent
+from relay.plane.garbage import Garbage
 from relay.plane.plane import Plane
 from relay.plane.tick_profile import ThreadUsage, TickProfile, WorstTicks
 from relay.right_of_way import RightOfWay
@@ -105,8 +105,8 @@ class Ticker:
     `on_long`, too, is called on that thread, at most every ten seconds, with a tick that has just ended after the next
     one was due, and how many did so up to now.
 
-    Starting freezes the garbage collector's view of what exists (a full collection of a server's heap takes longer than
-    a tick) and shortens the interpreter's switch interval; both are settings of the whole process.
+    Starting takes garbage collection over (see `relay.plane.garbage`) and shortens the interpreter's switch interval;
+    both are settings of the whole process.
     """
 
     def __init__(
@@ -130,6 +130,7 @@ class Ticker:
         self._sleep = sleep
         self._late = Histogram()
         self._long = Histogram()
+        self._garbage: Garbage | None = None
         self._worst = WorstTicks()
         self._long_ticks = 0
         self._long_before = 0
@@ -143,8 +144,8 @@ class Ticker:
     def start(self) -> None:
         """Begin to tick."""
         assert self._thread is None, "a ticker starts once"
-        gc.collect()
-        gc.freeze()
+        self._garbage = Garbage(self._clock)
+        self._garbage.start()
         sys.setswitchinterval(SWITCH_SECONDS)
         self._thread = threading.Thread(target=self.run, name="tick", daemon=True)
         self._thread.start()
@@ -154,6 +155,8 @@ class Ticker:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout_seconds)
+        if self._garbage is not None:
+            self._garbage.stop()
 
     def statistics(self) -> TickerStatistics:
         """From any thread."""
@@ -188,6 +191,9 @@ class Ticker:
             # What is due next counts from the first tick: no error adds up. A tick that ended after the next one was
             # due is followed at once, and the plane counts by its clock what was missed.
             due = self._plane.due(self._plane.tick_number + 1)
+            if self._garbage is not None:
+                self._garbage.collect(due - ended)
+                ended = self._clock()
             self._right_of_way.release(due)
             if ended < due:
                 self._sleep(due - ended)

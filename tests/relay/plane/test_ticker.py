@@ -185,6 +185,7 @@ def process_settings() -> Iterator[None]:
     interval = sys.getswitchinterval()
     yield
     gc.unfreeze()
+    gc.enable()
     sys.setswitchinterval(interval)
 
 
@@ -211,6 +212,7 @@ def test_a_real_thread_ticks_and_ends() -> None:
     assert contacts == ["k", *(f"last {number}" for number in range(450))]
     assert here.plane.tick_number >= 0
     assert sys.getswitchinterval() == pytest.approx(0.0005)
+    assert gc.isenabled()  # it was not, while it ran
     stopped_at = here.plane.tick_number
     assert not any(thread.name == "tick" for thread in threading.enumerate())
     assert here.plane.tick_number == stopped_at
