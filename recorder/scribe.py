@@ -52,6 +52,7 @@ class Scribe:
         entropy: Callable[[int], bytes],
         clock: Callable[[], float],
         notify: Callable[[RecordingEvent], None],
+        give_way: Callable[[], None] = lambda: None,
         submit: Callable[[FinishedRecording], None],
     ) -> None:
         self.recordings = recordings
@@ -65,6 +66,7 @@ class Scribe:
         self._entropy = entropy
         self._clock = clock
         self._notify = notify
+        self._give_way = give_way
         self._submit = submit
         self._late = False
         self._retry_at = 0.0
@@ -98,12 +100,14 @@ class Scribe:
     def step(self) -> None:
         """Take, seal, commit, finish."""
         for at, value in self._intake.take():
+            self._give_way()
             self._receive(value, at)
         for contact_id in self._intake.take_abandoned():
             self._give_up(contact_id, "the queue from the tick overflowed beyond accounting")
         self._commit()
         if not self._stage.pending_bytes and (closed := self.recordings.closed()):
             for contact_id in closed:
+                self._give_way()
                 self._finish(contact_id, "closed")
             self._commit()
 

@@ -51,11 +51,12 @@ class RecorderStatistics:
 class Recorder:
     """Takes captured values from the tick, and leaves proven recordings in the store.
 
-    `notify` is called on the recorder's threads: hand over to your own. `start` recovers what a crash left in the
-    stage and returns when that is durable; its delivery goes on behind.
+    `notify` is called on the recorder's threads: hand over to your own. `give_way` is called on the sealing thread
+    between two pieces of its work, and may block for a moment. `start` recovers what a crash left in the stage and
+    returns when that is durable; its delivery goes on behind.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is made of, all by name
         self,
         settings: RecorderSettings,
         *,
@@ -63,6 +64,7 @@ class Recorder:
         key_service: KeyService,
         signer: Signer,
         notify: Callable[[RecordingEvent], None],
+        give_way: Callable[[], None] = lambda: None,
         disk: Disk | None = None,
         clock: Callable[[], float] = time.monotonic,
         entropy: Callable[[int], bytes] = os.urandom,
@@ -92,6 +94,7 @@ class Recorder:
             entropy=entropy,
             clock=clock,
             notify=notify,
+            give_way=give_way,
             submit=self._submit,
         )
         self._stopping = threading.Event()

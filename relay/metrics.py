@@ -106,6 +106,14 @@ class Metrics(Collector):
         yield CounterMetricFamily("koppel_ticks_missed", "Ticks that did not take place.", ticks.missed_ticks)
         yield _spread("koppel_tick_lateness_ms", "How late ticks began, since the start.", ticks.late_ms)
         yield _spread("koppel_tick_duration_ms", "How long ticks took, since the start.", ticks.tick_ms)
+        text = "Ticks that ended after the next one was due."
+        yield CounterMetricFamily("koppel_ticks_long", text, ticks.long_ticks)
+        spent = self._parts.plane.times.totals
+        yield _counter("koppel_tick_stage_seconds", "Time spent in ticks, by stage.", spent, "stage")
+        if ticks.worst:
+            worst = ticks.worst[0]
+            parts = {"late": worst.late_ms, "all": worst.tick_ms, "cpu": worst.cpu_ms, **worst.stage_ms}
+            yield _gauge("koppel_tick_worst_ms", "The tick that ended latest, since the start.", parts, "part")
         counters = asdict(transports.counters)
         yield _counter("koppel_softphone_media", "What became of browsers' ICE and DTLS.", counters, "event")
 
@@ -145,6 +153,7 @@ class Metrics(Collector):
         yield _counter("koppel_deliveries", "Recordings stored, and tries that failed.", done, "outcome")
         yield _counter("koppel_alarms", "What an operator must look at.", keeper.alarms, "alarm")
         writer = self._parts.writer
+        yield _counter("koppel_database_writes", "Statements that were committed.", writer.written, "what")
         refused = {"queue full": writer.refused, "rejected": writer.rejected}
         yield _counter("koppel_database_writes_lost", "Records that were not written.", refused, "reason")
 

@@ -14,17 +14,19 @@ import random
 import secrets
 import signal
 import time
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
 from aiortc import RTCCertificate
 
+from recorder.courier import Destination
 from recorder.events import RecordingEvent
 from recorder.keys import FileKeyService, FileSigner
-from recorder.store import Store
+from recorder.store import Store, StoreSettings
 from recorder.worker import Recorder
 from relay import certificates, interfaces, logs, provision, recording_setup
 from relay.calls.control import Authenticate, Control, Keeping, LoggedInUser, MediaInbox
@@ -41,8 +43,10 @@ from relay.instance_database import open_database
 from relay.metrics import Metrics, Parts
 from relay.plane.plane import Plane
 from relay.plane.sockets import UdpSockets
+from relay.plane.tick_profile import TickProfile
 from relay.plane.ticker import Ticker
 from relay.ready import DemoAgent, DemoTrunk, Ready
+from relay.right_of_way import RightOfWay
 from relay.webrtc.softphone_leg import SoftphoneTransports
 from signaling import access, api
 from signaling.addresses import written_host
@@ -67,18 +71,22 @@ def serve(settings: Settings, *, demo: bool = False, ready_file: Path | None = N
     """
     logs.configure(settings.log)
     data = DataDirectory.open(settings.data_dir)
-    with data.lock():
-        return asyncio.run(_serve(settings, data, demo=demo, ready_file=ready_file))
+    way = RightOfWay()
+    with data.lock(), asyncio.Runner(loop_factory=way.new_event_loop) as runner:
+        return runner.run(_serve(settings, data, way, demo=demo, ready_file=ready_file))
 
 
-async def _serve(settings: Settings, data: DataDirectory, *, demo: bool, ready_file: Path | None) -> int:
+async def _serve(
+    settings: Settings, data: DataDirectory, way: RightOfWay, *, demo: bool, ready_file: Path | None
+) -> int:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stopping.set)
     password = secrets.token_urlsafe(12)
     async with AsyncExitStack() as stack:
-        relay = await Relay.start(settings.with_demo(password) if demo else settings, data, stack, demo=demo)
+        settings = settings.with_demo(password) if demo else settings
+        relay = await Relay.start(settings, data, stack, right_of_way=way, demo=demo)
         ready = relay.ready(password)
         if ready_file is not None:
             ready.write(ready_file)
@@ -92,27 +100,46 @@ async def _serve(settings: Settings, data: DataDirectory, *, demo: bool, ready_f
     return 0
 
 
+@dataclass(frozen=True, slots=True)
+class Variation:
+    """What a benchmark composes otherwise than `koppel serve` does; as it stands, nothing."""
+
+    open_store: Callable[[StoreSettings], Destination] = Store.open
+    takes: Callable[[RecordingEvent], bool] = lambda _event: False
+    """Takes what the recorder says instead of the database, on a thread of the recorder's; False: not this."""
+
+
 @dataclass(slots=True)
 class Relay:
     """The parts of a running relay that others ask for."""
 
     settings: Settings
-    exchange: Exchange
-    sip: SipSockets
+    parts: Parts
+    sockets: UdpSockets
+    database: Database
     https: api.HttpsServer
     files: certificates.Certificates
     demo_agent: DemoAgent | None = None
 
     @classmethod
-    async def start(cls, settings: Settings, data: DataDirectory, stack: AsyncExitStack, *, demo: bool) -> Relay:
+    async def start(
+        cls,
+        settings: Settings,
+        data: DataDirectory,
+        stack: AsyncExitStack,
+        *,
+        right_of_way: RightOfWay,
+        demo: bool = False,
+        variation: Variation | None = None,
+    ) -> Relay:
         """Start all parts; `stack` stops them in the other order, the newest first."""
         anchor = WallAnchor(asyncio.get_running_loop().time(), time.time())
         files = _certificates(settings, data)
         database = await _open_database(settings, data, anchor, stack)
         demo_agent = await _demo_agent(database, anchor.wall) if demo else None
         keeper = Keeper(database, anchor)
-        recorder = await _start_recorder(settings, data, keeper, stack)
-        media = _Media.start(settings, recorder, anchor, stack)
+        recorder = await _start_recorder(settings, data, keeper, stack, right_of_way, variation or Variation())
+        media = _Media.start(settings, recorder, anchor, right_of_way, stack)
         calls = _Calls.make(settings, data, files, media, Keeping(keeper, _authenticator(database)), stack)
         parts = Parts(
             version=version(),
@@ -135,11 +162,11 @@ class Relay:
         await _listen_sip(settings, calls.sip)
         stack.push_async_callback(calls.sip.stop)
         stack.push_async_callback(calls.control.drain, settings.limits.drain_seconds)
-        return cls(settings, calls.exchange, calls.sip, https, files, demo_agent)
+        return cls(settings, parts, media.sockets, database, https, files, demo_agent)
 
     def ready(self, demo_password: str) -> Ready:
         """Where everything is."""
-        host, port = self.sip.addresses()["tls"]
+        host, port = self.parts.sip.addresses()["tls"]
         name = written_host(self.settings.https.public_name or _reachable(self.https.host))
         origin = f"https://{name}:{self.https.port}"
         sips = f"{written_host(_reachable(host))}:{port}"
@@ -160,7 +187,7 @@ class Relay:
 
     def start_demo_customer(self, ready: Ready, stack: AsyncExitStack) -> None:
         """Let the demo's customer call whenever an agent is available."""
-        agents = self.exchange.agents
+        agents = self.parts.exchange.agents
         customer = DemoCustomer(caller_setup(ready), lambda: any(agent.available for agent in agents.all))
         customer.start()
         stack.push_async_callback(customer.stop)
@@ -176,7 +203,9 @@ class _Media:
     ticker: Ticker
 
     @classmethod
-    def start(cls, settings: Settings, recorder: Recorder, anchor: WallAnchor, stack: AsyncExitStack) -> _Media:
+    def start(
+        cls, settings: Settings, recorder: Recorder, anchor: WallAnchor, right_of_way: RightOfWay, stack: AsyncExitStack
+    ) -> _Media:
         sockets = UdpSockets(provision.media_sockets(settings, interfaces.addresses()))
         stack.callback(sockets.close)
         plane = Plane(
@@ -186,8 +215,14 @@ class _Media:
             entropy=os.urandom,
             wall=anchor.at,
         )
-        inbox = MediaInbox(asyncio.get_running_loop(), settings.media.events_max)
-        ticker = Ticker(plane, inbox.put)
+        loop = asyncio.get_running_loop()
+        inbox = MediaInbox(loop, settings.media.events_max)
+
+        def tell_long(profile: TickProfile, count: int) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the relay is at its very end
+                loop.call_soon_threadsafe(_tell_long_tick, profile, count)
+
+        ticker = Ticker(plane, inbox.put, on_long=tell_long, right_of_way=right_of_way)
         ticker.start()
         stack.push_async_callback(asyncio.to_thread, ticker.stop)
         return cls(sockets, plane, inbox, ticker)
@@ -257,6 +292,11 @@ class _Calls:
         return cls(agent, exchange, control, control.transports, sip, softphones)
 
 
+def _tell_long_tick(profile: TickProfile, count: int) -> None:
+    """On the control loop: a log that cannot be written must not hold up the next tick as well."""
+    _log.warning("a tick ended after the next one was due", ticks_so_far=count, **asdict(profile))
+
+
 def version() -> str:
     """Of the installed package."""
     return importlib.metadata.version("koppel")
@@ -288,20 +328,30 @@ async def _demo_agent(database: Database, wall: float) -> DemoAgent:
     return DemoAgent(DEMO_USER, token.reveal())
 
 
-async def _start_recorder(settings: Settings, data: DataDirectory, keeper: Keeper, stack: AsyncExitStack) -> Recorder:
+async def _start_recorder(
+    settings: Settings,
+    data: DataDirectory,
+    keeper: Keeper,
+    stack: AsyncExitStack,
+    right_of_way: RightOfWay,
+    variation: Variation,
+) -> Recorder:
     loop = asyncio.get_running_loop()
 
     def notify(event: RecordingEvent) -> None:
+        if variation.takes(event):
+            return
         with contextlib.suppress(RuntimeError):  # the loop is closed: the relay is at its very end
             loop.call_soon_threadsafe(keeper.recording, event, time.time())
 
     files = recording_setup.key_files(settings, data)
     recorder = Recorder(
         recording_setup.recorder_settings(settings, data),
-        destination=Store.open(recording_setup.store_settings(settings, data)),
+        destination=variation.open_store(recording_setup.store_settings(settings, data)),
         key_service=FileKeyService.open(files.wrapping),
         signer=FileSigner.open(files.signing),
         notify=notify,
+        give_way=right_of_way.give_way,
     )
     await asyncio.to_thread(recorder.start)
     stack.push_async_callback(asyncio.to_thread, recorder.stop)

@@ -7,6 +7,7 @@ for what it is (a broken reference) is dropped, counted and logged: it must not 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,6 +56,8 @@ class DatabaseWriter:
         """Changes that are not committed yet."""
         self.failures = 0
         """Attempts that failed and were made again."""
+        self.written: Counter[str] = Counter()
+        """Statements that were committed, by what they are called."""
         self._engine = engine
         self._queue: asyncio.Queue[Change] = asyncio.Queue(settings.writes_max)
         self._task = asyncio.create_task(self._run(), name="database writer")
@@ -121,3 +124,5 @@ class DatabaseWriter:
             for change in batch:
                 for statement in change.statements:
                     await connection.execute(statement)
+        for change in batch:
+            self.written[change.what] += len(change.statements)

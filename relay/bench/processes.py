@@ -62,6 +62,8 @@ class BenchProcess:
             except subprocess.TimeoutExpired:
                 end()
         self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
 
 def heard() -> dict[str, Any]:

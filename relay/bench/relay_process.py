@@ -8,7 +8,7 @@ import resource
 import tempfile
 import time
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -16,6 +16,7 @@ from recorder.capture import Captured
 from relay import interfaces, media, provision
 from relay.bench import machine
 from relay.bench.processes import tell
+from relay.bench.product import Product, ProductRecorder, room_beside
 from relay.bench.recording import BenchRecorder
 from relay.bench.work import SSRC_OF_RELAY, Work
 from relay.calls.control import MediaInbox
@@ -27,6 +28,7 @@ from relay.media import Address, CommandRefused, LegLatched, MediaEvent, OpenLeg
 from relay.plane.plane import Plane, Sink
 from relay.plane.sockets import UdpSockets
 from relay.plane.ticker import Spread, Ticker
+from relay.right_of_way import RightOfWay
 from signaling.contact import commands as contact
 from signaling.contact.participant import ParticipantState, Role
 from signaling.contact.record import WallAnchor
@@ -43,16 +45,24 @@ class _Begin:
     concealed: int
     tick: int
     core_seconds: float
+    done: dict[str, int]
 
 
 class BenchRelay:
     """The parts of a relay that carry media, composed as `relay.server` does it, and their figures."""
 
     def __init__(
-        self, work: Work, sockets: UdpSockets, plane: Plane, ticker: Ticker, recorder: BenchRecorder | None
+        self,
+        work: Work,
+        sockets: UdpSockets,
+        plane: Plane,
+        ticker: Ticker,
+        recorder: BenchRecorder | ProductRecorder | None,
+        product: Product | None = None,
     ) -> None:
         self._work = work
         self._recorder = recorder
+        self._product = product
         self._sockets = sockets
         self._plane = plane
         self._ticker = ticker
@@ -79,7 +89,7 @@ class BenchRelay:
         return local
 
     def _opening(self, number: int, members: tuple[int, ...], addresses: list[Address], local: Address) -> Step:
-        contact_id = f"bench-{number}"
+        contact_id = self._work.contact_id(number)
         states = [
             ParticipantState(f"p{place}", _ROLES[place] if place < 2 else "third_party", "trunk", "connected")
             for place, _ in enumerate(members)
@@ -111,10 +121,21 @@ class BenchRelay:
             remote=address,
         )
 
+    def where(self) -> dict[str, Any]:
+        """Where the product listens, and who may come."""
+        return {} if self._product is None else self._product.where()
+
     def begin(self) -> None:
         """The window begins."""
         self._ticker.reset()
-        self._begin = _Begin(_cpu(), time.monotonic(), self._concealed(), self._plane.tick_number, self._core_seconds())
+        self._begin = _Begin(
+            cpu=_cpu(),
+            at=time.monotonic(),
+            concealed=self._concealed(),
+            tick=self._plane.tick_number,
+            core_seconds=self._core_seconds(),
+            done=self._done(),
+        )
 
     def end(self) -> dict[str, Any]:
         """The window ends."""
@@ -129,10 +150,12 @@ class BenchRelay:
             "tick_late_ms": _spread(statistics.late_ms),
             "tick_ms": _spread(statistics.tick_ms),
             "missed_ticks": statistics.missed_ticks,
+            "worst_ticks": [asdict(profile) for profile in statistics.worst],
             "concealed_ratio": round((self._concealed() - begin.concealed) / (ticks * self._work.legs), 6),
             "rss_mb": _resident_mb(),
             "others_on_core": round(others, 3),
             "dropped": machine.dropped_datagrams(frozenset(port for _, port in self._sockets.addresses)),
+            "busy": {name: count - begin.done[name] for name, count in self._done().items()},
             "refusals": self.refusals[:5],
             "notices": self.notices,
         }
@@ -142,7 +165,7 @@ class BenchRelay:
         asked = [contact.CloseRecording()] if self._recorder is not None else []
         for number, members in enumerate(self._work.conferences):
             closing = tuple(media.CloseLeg(self._work.leg_id(leg)) for leg in members)
-            self._plane.apply(self._switchboard.step(f"bench-{number}", asked, (), after=closing))
+            self._plane.apply(self._switchboard.step(self._work.contact_id(number), asked, (), after=closing))
         await asyncio.to_thread(self._ticker.stop)
         if self._recorder is None:
             return {"recorded_tracks": 0, "recording_problems": []}
@@ -152,8 +175,14 @@ class BenchRelay:
     def _core_seconds(self) -> float:
         return machine.core_seconds(self._work.relay_core)
 
+    def _done(self) -> dict[str, int]:
+        return {} if self._product is None else self._product.done()
+
     def _concealed(self) -> int:
-        return int(self._plane.stages.legs.concealed.sum())
+        """Of the legs that are measured: others may come and go beside them."""
+        legs = self._plane.stages.legs
+        known = (legs.by_id.get(self._work.leg_id(leg)) for leg in range(self._work.legs))
+        return int(legs.concealed[[leg.row for leg in known if leg is not None]].sum())
 
 
 def _side(state: ParticipantState) -> Literal["agent", "other"]:
@@ -175,18 +204,20 @@ def _resident_mb() -> float:
     return round(pages * resource.getpagesize() / 1e6, 1)
 
 
-async def _start(work: Work, folder: Path, stack: AsyncExitStack) -> BenchRelay:
-    settings = _settings(work, folder)
+async def _start(work: Work, folder: Path, way: RightOfWay, stack: AsyncExitStack) -> BenchRelay:
+    settings = room_beside(Settings(data_dir=folder), work)
+    if work.busy:
+        return await _start_product(work, settings, way, stack)
     anchor = WallAnchor(time.monotonic(), time.time())
     sockets = UdpSockets(provision.media_sockets(settings, interfaces.addresses()))
     stack.callback(sockets.close)
-    recorder = BenchRecorder(settings, folder) if work.record else None
+    recorder = BenchRecorder(settings, folder, way.give_way) if work.record else None
     if recorder is not None:
         recorder.start()
     sink: Sink = recorder.offer if recorder is not None else _nobody
     plane = Plane(provision.plane(settings), sockets, sink, entropy=os.urandom, wall=anchor.at)
     inbox = MediaInbox(asyncio.get_running_loop(), settings.media.events_max)
-    ticker = Ticker(plane, inbox.put)
+    ticker = Ticker(plane, inbox.put, right_of_way=way)
     relay = BenchRelay(work, sockets, plane, ticker, recorder)
     inbox.deliver = relay.events
     ticker.start()
@@ -194,26 +225,33 @@ async def _start(work: Work, folder: Path, stack: AsyncExitStack) -> BenchRelay:
     return relay
 
 
+async def _start_product(work: Work, settings: Settings, way: RightOfWay, stack: AsyncExitStack) -> BenchRelay:
+    """All of it: what is measured are further legs on its plane."""
+    product = await Product.start(work, settings, way, stack)
+    parts = product.relay.parts
+    recorder = product.recorder if work.record else None
+    relay = BenchRelay(work, product.relay.sockets, parts.plane, parts.ticker, recorder, product)
+    deliver = parts.inbox.deliver
+
+    def both(events: list[MediaEvent]) -> None:
+        relay.events(events)
+        deliver(events)
+
+    parts.inbox.deliver = both
+    return relay
+
+
 def _nobody(_: list[Captured]) -> None:
     """Without recordings the plane captures nothing."""
 
 
-def _settings(work: Work, folder: Path) -> Settings:
-    """The product's, but for room where the benchmark wants more legs than they allow."""
-    settings = Settings(data_dir=folder)
-    plane = settings.media.model_copy(update={"legs_max": max(settings.media.legs_max, work.legs)})
-    contacts_max = max(settings.limits.contacts_max, len(work.conferences))
-    limits = settings.limits.model_copy(update={"contacts_max": contacts_max})
-    return settings.model_copy(update={"media": plane, "limits": limits})
-
-
-async def main() -> None:
+async def main(way: RightOfWay) -> None:
     """What the relay's process does: one step for each thing that it is told, until nobody tells it more."""
     told = commands()
     work = Work.parse((await anext(told))["work"])  # type: ignore[arg-type] # from the process that started us
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="koppel-bench-")))
-        relay = await _start(work, folder, stack)
+        relay = await _start(work, folder, way, stack)
         async for command in told:
             await _obey(command, relay)
 
@@ -222,6 +260,7 @@ async def _obey(command: dict[str, Any], relay: BenchRelay) -> None:
     match command:
         case {"open": [*addresses]}:
             tell(relay=relay.open([(str(host), int(port)) for host, port in addresses]))
+            tell(where=relay.where())
         case {"window": "begin"}:
             relay.begin()
         case {"window": "end"}:
@@ -233,7 +272,9 @@ async def _obey(command: dict[str, Any], relay: BenchRelay) -> None:
 
 
 if __name__ == "__main__":
+    right_of_way = RightOfWay()
     try:
-        asyncio.run(main())
+        with asyncio.Runner(loop_factory=right_of_way.new_event_loop) as runner:
+            runner.run(main(right_of_way))
     except RelayError as failure:
         tell(error=str(failure))

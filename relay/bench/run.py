@@ -12,11 +12,14 @@ from typing import Any, Final
 from relay.bench import machine
 from relay.bench.processes import BenchProcess
 from relay.bench.search import find_max, shortcomings
-from relay.bench.work import LEGS_MAX, BenchCodec, Work
+from relay.bench.work import LEGS_MAX, SETUPS_A_SECOND, BenchCodec, Work
 from relay.errors import OperatorError
 
 Progress = Callable[[str], None]
 Result = dict[str, Any]
+
+SETUPS_MIN: Final = 0.95
+"""Of the set-ups that are wanted, so many must have been made, or the result says so."""
 
 _CORES: Final = tuple(sorted(os.sched_getaffinity(0)))
 """Those that this program may use, before it moves itself to one of them."""
@@ -61,10 +64,11 @@ def _run(work: Work, progress: Progress) -> Result:
     # The relay gets its core to itself: whoever else works for the benchmark does so on the other one.
     os.sched_setaffinity(0, {work.load_core})
     yardstick = _yardstick(work, progress)
-    relay, load = _measured(work, progress)
-    for problem in _problems(work, relay, load):
+    measured = _measured(work, progress)
+    relay, load = measured.relay[-1], measured.load[-1]
+    for problem in _problems(relay, load) + _shortfalls(work, measured):
         progress(problem)
-    return {
+    result = {
         "legs": work.legs,
         "seconds": work.seconds,
         "conference": work.conference,
@@ -80,6 +84,7 @@ def _run(work: Work, progress: Progress) -> Result:
         "tick_late_ms": relay["tick_late_ms"],
         "tick_ms": relay["tick_ms"],
         "missed_ticks": relay["missed_ticks"],
+        "worst_ticks": relay["worst_ticks"],
         "mouth_to_ear_ms": load["mouth_to_ear_ms"],
         "concealed_ratio": relay["concealed_ratio"],
         "recorded_tracks": relay["recorded_tracks"],
@@ -87,6 +92,20 @@ def _run(work: Work, progress: Progress) -> Result:
         "load_late_ms": load["load_late_ms"],
         "others_on_core": relay["others_on_core"],
         "machine": machine.description(),
+    }
+    if work.busy:
+        result |= {"busy": relay["busy"], "idle": _idle(measured.relay[0], measured.load[0])}
+    return result
+
+
+def _idle(relay: Result, load: Result) -> Result:
+    """What the same legs had before, while nothing came and went beside them."""
+    names = ("cpu_ms_per_leg_second", "tick_late_ms", "tick_ms", "missed_ticks", "worst_ticks", "others_on_core")
+    return {
+        "delivered_ratio": round(load["received"] / max(load["sent"], 1), 6),
+        "content_ok_legs": load["content_ok_legs"],
+        "mouth_to_ear_ms": load["mouth_to_ear_ms"],
+        **{name: relay[name] for name in names},
     }
 
 
@@ -99,29 +118,79 @@ def _yardstick(work: Work, progress: Progress) -> float:
         return float(process.hear("result"))
 
 
-def _measured(work: Work, progress: Progress) -> tuple[Result, Result]:
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What each process found, by window."""
+
+    relay: list[Result]
+    load: list[Result]
+    bustle: Result
+    """What went wrong with what came and went; empty if nothing did."""
+
+
+def _measured(work: Work, progress: Progress) -> Measured:
     with ExitStack() as stack:
-        load = BenchProcess("relay.bench.telephones", work.load_core, progress)
-        stack.callback(load.stop)
-        relay = BenchProcess("relay.bench.relay_process", work.relay_core, progress)
-        stack.callback(relay.stop)
+        load = _process("relay.bench.telephones", work.load_core, progress, stack)
+        relay = _process("relay.bench.relay_process", work.relay_core, progress, stack)
         for process in (load, relay):
             process.say({"work": work.to_json()})
         addresses = load.hear("addresses")
         load.hear("prepared")
         relay.say({"open": addresses})
-        load.say({"relay": relay.hear("relay")})
-        for edge in ("begin", "end"):
-            load.hear("window")
-            progress(f"{work.legs} legs, {work.seconds:g} s: {edge}")
-            relay.say({"window": edge})
-        measured = relay.hear("result")
-        heard = load.hear("result")
+        address = relay.hear("relay")
+        bustle = None
+        if work.busy:
+            bustle = _process("relay.bench.bustle", work.load_core, progress, stack)
+            bustle.say({"where": relay.hear("where")})
+            bustle.hear("prepared")
+        load.say({"relay": address})
+        measured = Measured([], [], {})
+        for number in range(work.windows):
+            if number and bustle is not None:
+                bustle.say({"begin": True})
+            _window(work, relay, load, progress, measured)
+        if bustle is not None:
+            bustle.say({"end": True})
+            measured.bustle.update(bustle.hear("result"))
         relay.say({"close": True})
-        return {**measured, **relay.hear("closed")}, heard
+        measured.relay[-1].update(relay.hear("closed"))
+        return measured
 
 
-def _problems(work: Work, relay: Result, load: Result) -> list[str]:
+def _process(module: str, core: int, progress: Progress, stack: ExitStack) -> BenchProcess:
+    process = BenchProcess(module, core, progress)
+    stack.callback(process.stop)
+    return process
+
+
+def _window(work: Work, relay: BenchProcess, load: BenchProcess, progress: Progress, measured: Measured) -> None:
+    for edge in ("begin", "end"):
+        load.hear("window")
+        progress(f"{work.legs} legs, {work.seconds:g} s: {edge}")
+        relay.say({"window": edge})
+    measured.relay.append(relay.hear("result"))
+    measured.load.append(load.hear("result"))
+
+
+def _shortfalls(work: Work, measured: Measured) -> list[str]:
+    """What was not done of what should keep the control plane busy."""
+    if not work.busy:
+        return []
+    found: list[str] = []
+    done, bustle = measured.relay[-1]["busy"], measured.bustle
+    wanted = SETUPS_A_SECOND * work.seconds
+    if done["setups"] < SETUPS_MIN * wanted or done["dtls_setups"] < SETUPS_MIN * wanted / 2:
+        found.append(f"{done['setups']} of {wanted:g} set-ups were made, {done['dtls_setups']} of them DTLS")
+    whose = ("calls", "softphones", "log-ins")
+    for name, left_out, failed in zip(whose, bustle["left_out"], bustle["failed"], strict=True):
+        if left_out or failed:
+            found.append(f"{name}: {left_out} could not begin, {failed} failed")
+    if bustle["problem"]:
+        found.append(f"a softphone: {bustle['problem']}")
+    return found
+
+
+def _problems(relay: Result, load: Result) -> list[str]:
     """What whoever reads the figures must know."""
     found = [f"the plane refused: {what}" for what in relay["refusals"]]
     found += relay["notices"] + relay["recording_problems"]
@@ -133,5 +202,5 @@ def _problems(work: Work, relay: Result, load: Result) -> list[str]:
         found.append(f"{relay['dropped']} datagrams found the relay's buffers full: raise net.core.rmem_max")
     if relay["others_on_core"] > 0.05:
         share = f"{relay['others_on_core']:.0%}"
-        found.append(f"other programs had {share} of the relay's core {work.relay_core}: lateness is theirs, too")
+        found.append(f"other programs had {share} of the relay's core: lateness is theirs, too")
     return found

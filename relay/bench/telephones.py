@@ -16,7 +16,7 @@ from relay.bench.packets import Packets
 from relay.bench.processes import heard, tell
 from relay.bench.sounds import FRAMES_A_SECOND, g711_law
 from relay.bench.wire import Received, Sender, Wire
-from relay.bench.work import SSRC_OF_RELAY, WARM_UP_SECONDS, Work
+from relay.bench.work import BUSY_WARM_UP_SECONDS, SSRC_OF_RELAY, WARM_UP_SECONDS, Work
 from relay.codecs import g711
 from relay.codecs.opus import OpusDecoder
 from relay.errors import RelayError
@@ -117,7 +117,8 @@ class Telephones:
         self.addresses: list[Address] = [
             self._wire.address(leg, int(phase[leg]) % self._socket_count) for leg in range(work.legs)
         ]
-        seconds = JOIN_SECONDS_MAX + WARM_UP_SECONDS + work.seconds + TAIL_SECONDS + 0.1
+        seconds = JOIN_SECONDS_MAX + WARM_UP_SECONDS + work.windows * (work.seconds + TAIL_SECONDS) + 0.1
+        seconds += (work.windows - 1) * BUSY_WARM_UP_SECONDS
         self._ticks = int(seconds * FRAMES_A_SECOND)
         self._packets: Packets | None = None
         self._ears = Ears(work, self._wire)
@@ -139,8 +140,8 @@ class Telephones:
             lambda share: tell(progress=f"packets of {self._work.legs} legs: {share:.0%} encrypted"),
         )
 
-    def run(self, relay: Address) -> dict[str, Any]:
-        """Call, warm up, be measured, and say what came of it."""
+    def run(self, relay: Address) -> None:
+        """Call, warm up, be measured once or twice, and say what came of it."""
         assert self._packets is not None, "prepared before"
         sources: list[Address] = [self.addresses[int(leg)] for leg in self._order]
         sender = self._wire.sender(self._packets, sources, relay)
@@ -149,12 +150,15 @@ class Telephones:
         gc.disable()
         self._begun_ns, self._begun = time.time_ns(), time.monotonic()
         tick = self._join(sender)
-        tick = self._pass(sender, tick, int(WARM_UP_SECONDS * FRAMES_A_SECOND))
-        tick = self._measure(sender, tick)
-        self._hearing.forget(np.arange(self._work.legs))
-        self._pass(sender, tick, int(TAIL_SECONDS * FRAMES_A_SECOND))
-        self._hearing.judge(np.arange(self._work.legs))
-        return self._result(sender)
+        warm_up = WARM_UP_SECONDS
+        for _ in range(self._work.windows):
+            tick = self._pass(sender, tick, int(warm_up * FRAMES_A_SECOND))
+            tick = self._measure(sender, tick)
+            self._hearing.forget(np.arange(self._work.legs))
+            tick = self._pass(sender, tick, int(TAIL_SECONDS * FRAMES_A_SECOND))
+            self._hearing.judge(np.arange(self._work.legs))
+            tell(result=self._result(sender))
+            warm_up = BUSY_WARM_UP_SECONDS
 
     def _join(self, sender: Sender) -> int:
         tick = 0
@@ -268,7 +272,7 @@ def main() -> None:
         telephones.prepare()
         tell(prepared=True)
         host, port = heard()["relay"]
-        tell(result=telephones.run((host, port)))
+        telephones.run((host, port))
     except RelayError as error:
         tell(error=str(error))
 

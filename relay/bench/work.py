@@ -14,6 +14,11 @@ from relay.media import Codec, LegId, SrtpKey
 BenchCodec = Literal["pcmu", "pcma", "opus"]
 
 WARM_UP_SECONDS: Final = 2.0
+BUSY_WARM_UP_SECONDS: Final = 4.0
+"""From when the control plane is kept busy until it is measured."""
+SETUPS_A_SECOND: Final = 20.0
+"""While the control plane is kept busy: half of them calls of telephones, half media of softphones."""
+CONTACT_PREFIX: Final = "bench-"
 LEGS_MAX: Final = 20_000
 SECONDS_MAX: Final = 3600.0
 CONFERENCE_MAX: Final = 30
@@ -93,6 +98,15 @@ class Work:
             for number, members in enumerate(self.conferences)
             for place, _ in enumerate(members)
         )
+
+    @property
+    def windows(self) -> int:
+        """How often is measured: with a busy control plane, once without it before."""
+        return 2 if self.busy else 1
+
+    def contact_id(self, number: int) -> str:
+        """What the recorder calls a conference."""
+        return f"{CONTACT_PREFIX}{number}"
 
     @property
     def amplitude(self) -> float:

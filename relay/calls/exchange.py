@@ -113,6 +113,7 @@ class Exchange:
             case sip.IncomingCall():
                 self._incoming(event, now)
             case sip.CallConfirmed(call=call):
+                self.counts["calls confirmed"] += 1
                 found = self.calls.find(call)
                 if found is not None:
                     self.contacts.feed(found.contact_id, e.ParticipantConnected(now, found.participant_id))

@@ -27,6 +27,13 @@ def bench(  # noqa: PLR0913, PLR0917 - the options of the contract
     codec: Annotated[Literal["pcmu", "pcma", "opus"], typer.Option("--codec", help="What all legs speak.")] = "pcmu",
     srtp: Annotated[bool, typer.Option("--srtp/--no-srtp", help="Encrypt, as AES_CM_128_HMAC_SHA1_80.")] = True,
     record: Annotated[bool, typer.Option("--record", help="Record both directions of every leg, sealed.")] = False,
+    busy: Annotated[
+        bool,
+        typer.Option(
+            "--busy",
+            help="Measure idle, then beside 20 set-ups a second (half DTLS), log-ins, full log, slow store.",
+        ),
+    ] = False,
     find_max: Annotated[
         bool, typer.Option("--find-max", help="Begin with --legs and find the largest number that goes well.")
     ] = False,
@@ -42,7 +49,7 @@ def bench(  # noqa: PLR0913, PLR0917 - the options of the contract
         raise OperatorError("say either --conference N or --pairs")
     from relay.bench.run import Bench  # noqa: PLC0415 - see relay.cli.application
 
-    work = Bench(conference=conference or 2, codec=codec, srtp=srtp, record=record, busy=False, seconds=seconds)
+    work = Bench(conference=conference or 2, codec=codec, srtp=srtp, record=record, busy=busy, seconds=seconds)
     result = work.find_max(legs, _progress) if find_max else work.run(legs, _progress)
     if json:
         print_json(result)

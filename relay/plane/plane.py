@@ -41,6 +41,7 @@ from relay.plane.packets import MediaSockets, Rows
 from relay.plane.playout import Played
 from relay.plane.stages import PlaneSettings, Stages
 from relay.plane.taps import SENT
+from relay.plane.tick_profile import StageTimes
 
 _log = logging.getLogger(__name__)
 
@@ -68,6 +69,8 @@ class Plane:
         self.tick_number = -1
         """Of the last tick; the first is 0."""
         self.counters: Counter[str] = Counter()
+        self.times = StageTimes()
+        """How long the stages take; whoever ticks gives it a clock."""
         self._commands = Commands(self.stages, entropy)
         self._sink = sink
         self._steps: deque[Step] = deque()
@@ -106,19 +109,29 @@ class Plane:
             self._origin = now
         number = max(self.tick_at(now), self.tick_number + 1)
         self._events = []
+        times = self.times
+        times.begin()
         missed = number - self.tick_number - 1
         if missed:
             self._guard(self._catch_up, number, now)
+            times.end("catch_up")
         self.tick_number = number
         self._guard(self.stages.conferences.begin_tick)
         self._guard(self._apply_steps, now)
+        times.end("steps")
         self._guard(self._receive, now, self.due(number))
+        times.end("receive")
         self._guard(self._play, number)
+        times.end("play")
         self._guard(self._mix, number)
+        times.end("mix")
         self._guard(self._report, now)
+        times.end("report")
         self._guard(self._send, number)
         self._guard(self.stages.transmission.end_tick, self._rows)
+        times.end("send")
         self._guard(self._capture)
+        times.end("capture")
         return self._events
 
     def statistics(self) -> dict[str, int]:
@@ -191,6 +204,7 @@ class Plane:
         for _ in range(min(len(self._steps), self.settings.steps_per_tick_max)):
             step = self._steps.popleft()
             self._guard(self._apply_step, step, now)
+            self.times.steps += 1
         self._regroup(now)
 
     def _apply_step(self, step: Step, now: float) -> None:

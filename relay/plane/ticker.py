@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import gc
 import logging
+import resource
 import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import FrameType
 from typing import Final
 
 import numpy as np
 
-from relay.media import MediaEvent
+from relay.media import TICK_SECONDS, MediaEvent
+from relay.plane.garbage import Garbage
 from relay.plane.plane import Plane
+from relay.plane.tick_profile import ThreadUsage, TickProfile, WorstTicks
+from relay.right_of_way import RightOfWay
 
 SWITCH_SECONDS: Final = 0.0005
 """How long another Python thread may keep the interpreter from the tick: with CPython's 5 ms, a busy control loop makes
@@ -23,6 +27,14 @@ _BUCKET_SECONDS: Final = 0.0001
 _LAST_TICKS_MAX: Final = 50
 _BUCKETS: Final = 2000
 """Up to 200 ms; what is longer counts in the last."""
+_LONG_EVERY_SECONDS: Final = 10.0
+"""So often at most one is told of ticks that ended after the next was due."""
+_LATE_SECONDS: Final = 0.002
+"""A tick that began later than this looks at what other threads do, which takes it 0.02 ms."""
+_FRAMES_MAX: Final = 3
+_WAITING: Final = frozenset({"threading", "selectors", "queue", "concurrent.futures.thread", "aiosqlite.core"})
+"""Modules whose innermost call is a thread's that waits for work."""
+_THREADS_MAX: Final = 8
 
 _log = logging.getLogger(__name__)
 
@@ -47,6 +59,10 @@ class TickerStatistics:
     """From its beginning to its end, the notification included."""
     missed_ticks: int
     """Ticks that did not take place because an earlier one took too long, or the thread did not run."""
+    long_ticks: int
+    """Ticks that ended after the next one was due."""
+    worst: tuple[TickProfile, ...]
+    """Those that ended longest after they were due, the worst first."""
 
 
 class Histogram:
@@ -77,11 +93,20 @@ class Histogram:
         self._max = 0.0
 
 
+def thread_usage() -> ThreadUsage:
+    """Of the calling thread; takes a microsecond."""
+    used = resource.getrusage(resource.RUSAGE_THREAD)
+    return ThreadUsage(used.ru_utime + used.ru_stime, used.ru_nvcsw, used.ru_nivcsw)
+
+
 class Ticker:
     """One thread for one plane. `notify` gets the events of a tick on that thread, if there are any: hand them over.
 
-    Starting freezes the garbage collector's view of what exists (a full collection of a server's heap takes longer than
-    a tick) and shortens the interpreter's switch interval; both are settings of the whole process.
+    `on_long`, too, is called on that thread, at most every ten seconds, with a tick that has just ended after the next
+    one was due, and how many did so up to now.
+
+    Starting takes garbage collection over (see `relay.plane.garbage`) and shortens the interpreter's switch interval;
+    both are settings of the whole process.
     """
 
     def __init__(
@@ -89,15 +114,27 @@ class Ticker:
         plane: Plane,
         notify: Callable[[list[MediaEvent]], None],
         *,
+        on_long: Callable[[TickProfile, int], None] = lambda _profile, _count: None,
+        right_of_way: RightOfWay | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
+        usage: Callable[[], ThreadUsage] = thread_usage,
     ) -> None:
         self._plane = plane
+        plane.times.clock = clock
         self._notify = notify
+        self._on_long = on_long
+        self._right_of_way = right_of_way or RightOfWay()
+        self._usage = usage
         self._clock = clock
         self._sleep = sleep
         self._late = Histogram()
         self._long = Histogram()
+        self._garbage: Garbage | None = None
+        self._worst = WorstTicks()
+        self._long_ticks = 0
+        self._long_before = 0
+        self._long_told_at = -_LONG_EVERY_SECONDS
         self._missed_before = 0
         self._failures = 0
         self._ended = clock()
@@ -107,8 +144,8 @@ class Ticker:
     def start(self) -> None:
         """Begin to tick."""
         assert self._thread is None, "a ticker starts once"
-        gc.collect()
-        gc.freeze()
+        self._garbage = Garbage(self._clock)
+        self._garbage.start()
         sys.setswitchinterval(SWITCH_SECONDS)
         self._thread = threading.Thread(target=self.run, name="tick", daemon=True)
         self._thread.start()
@@ -118,11 +155,17 @@ class Ticker:
         self._stopping.set()
         if self._thread is not None:
             self._thread.join(timeout_seconds)
+        if self._garbage is not None:
+            self._garbage.stop()
 
     def statistics(self) -> TickerStatistics:
         """From any thread."""
         return TickerStatistics(
-            self._late.spread(), self._long.spread(), self._plane.counters["missed_ticks"] - self._missed_before
+            self._late.spread(),
+            self._long.spread(),
+            self._plane.counters["missed_ticks"] - self._missed_before,
+            self._long_ticks - self._long_before,
+            self._worst.kept,
         )
 
     @property
@@ -134,20 +177,24 @@ class Ticker:
         """Forget what was measured so far (a warm-up)."""
         self._late.reset()
         self._long.reset()
+        self._worst.reset()
+        self._long_before = self._long_ticks
         self._missed_before = self._plane.counters["missed_ticks"]
 
     def run(self) -> None:
         """Tick until stopped; on the thread that `start` makes."""
         due = self._clock()
         while not self._stopping.is_set():
-            now = self._clock()
-            self._late.add(now - due)
-            self._notify_guarded(self._plane.tick(now))
-            self._ended = ended = self._clock()
-            self._long.add(ended - now)
+            self._right_of_way.take()
+            self._tick(due, self._clock())
+            ended = self._ended
             # What is due next counts from the first tick: no error adds up. A tick that ended after the next one was
             # due is followed at once, and the plane counts by its clock what was missed.
             due = self._plane.due(self._plane.tick_number + 1)
+            if self._garbage is not None:
+                self._garbage.collect(due - ended)
+                ended = self._clock()
+            self._right_of_way.release(due)
             if ended < due:
                 self._sleep(due - ended)
         # Whoever stops the plane has just closed legs and recordings: goodbyes and last frames go out at once.
@@ -155,6 +202,43 @@ class Ticker:
             self._notify_guarded(self._plane.tick(self._clock()))
             if not self._plane.steps_waiting:
                 return
+
+    def _tick(self, due: float, now: float) -> None:
+        plane, late = self._plane, now - due
+        self._late.add(late)
+        beside = _beside() if late > _LATE_SECONDS else ()  # now: whoever held the interpreter has just let it go
+        before, received = self._usage(), plane.outcomes.received
+        events = plane.tick(now)
+        self._notify_guarded(events)
+        plane.times.end("hand_over")
+        self._ended = ended = self._clock()
+        self._long.add(ended - now)
+        late_ms, tick_ms, is_long = late * 1000, (ended - now) * 1000, ended > due + TICK_SECONDS
+        if not (is_long or self._worst.takes(late_ms, tick_ms)):
+            return
+        after = self._usage()
+        profile = TickProfile(
+            tick=plane.tick_number,
+            late_ms=round(late_ms, 3),
+            tick_ms=round(tick_ms, 3),
+            cpu_ms=round((after.cpu_seconds - before.cpu_seconds) * 1000, 3),
+            waits=after.waits - before.waits,
+            preemptions=after.preemptions - before.preemptions,
+            steps=plane.times.steps,
+            packets=plane.outcomes.received - received,
+            events=len(events),
+            stage_ms=plane.times.milliseconds(),
+            beside=beside,
+        )
+        self._worst.add(profile)
+        if is_long:
+            self._tell_long(profile, ended)
+
+    def _tell_long(self, profile: TickProfile, now: float) -> None:
+        self._long_ticks += 1
+        if now - self._long_told_at >= _LONG_EVERY_SECONDS:
+            self._long_told_at = now
+            self._on_long(profile, self._long_ticks)
 
     def _notify_guarded(self, events: list[MediaEvent]) -> None:
         if not events:
@@ -165,3 +249,24 @@ class Ticker:
             self._failures += 1
             if self._failures == 1:
                 _log.exception("the listener of media events failed; from now on its failures are only counted")
+
+
+def _beside() -> tuple[str, ...]:
+    """The innermost calls of every other thread of Python that does not wait for work."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    own = threading.get_ident()
+    frames = sys._current_frames()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - its documented name
+    at_work = [
+        f"{names.get(ident, '?')}: {_calls(frame)}"
+        for ident, frame in frames.items()
+        if ident != own and frame.f_globals.get("__name__") not in _WAITING
+    ]
+    return tuple(at_work[:_THREADS_MAX])
+
+
+def _calls(frame: FrameType | None) -> str:
+    calls: list[str] = []
+    while frame is not None and len(calls) < _FRAMES_MAX:
+        calls.append(f"{frame.f_globals.get('__name__', '?')}.{frame.f_code.co_name}:{frame.f_lineno}")
+        frame = frame.f_back
+    return " < ".join(calls)

@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TINY = {
     "codecs": ["--times", "1"],
+    "isolation": ["--legs", "3", "--seconds", "0.2"],
     "mixer": ["--ticks", "1"],
     "plane": ["--legs", "3", "--seconds", "0.1"],
     "recorder_seal": ["--chunks", "20", "--passes", "4"],

@@ -11,7 +11,8 @@ import pytest
 
 from relay.media import MediaEvent, Step, StepApplied
 from relay.plane.stages import PlaneSettings
-from relay.plane.ticker import Histogram, Spread, Ticker
+from relay.plane.tick_profile import ThreadUsage, TickProfile
+from relay.plane.ticker import Histogram, Spread, Ticker, thread_usage
 from tests.relay.media_peers import World
 
 
@@ -27,14 +28,26 @@ class Clock:
         def tick(now: float) -> list[MediaEvent]:
             self.began.append(now)
             events = original(now)
-            self.now += (work or {}).get(len(self.began) - 1, 0.004)
+            took = (work or {}).get(len(self.began) - 1, 0.004)
+            self.now += took
+            # Of what a tick takes beyond 4 ms, the thread has waited for all.
+            self.used = ThreadUsage(self.used[0] + min(took, 0.004), self.used[1] + (took > 0.004), self.used[2])
             if len(self.began) == ticks - 1:
                 self.ticker.stop()  # which lets one more tick take place
             return events
 
         plane.tick = tick  # type: ignore[method-assign]
         self.events: list[list[MediaEvent]] = []
-        self.ticker = Ticker(plane, self.events.append, clock=lambda: self.now, sleep=self.sleep)
+        self.long: list[tuple[TickProfile, int]] = []
+        self.used = ThreadUsage(0.0, 0, 0)
+        self.ticker = Ticker(
+            plane,
+            self.events.append,
+            on_long=lambda profile, count: self.long.append((profile, count)),
+            clock=lambda: self.now,
+            sleep=self.sleep,
+            usage=lambda: self.used,
+        )
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -72,6 +85,73 @@ def test_a_long_tick_is_followed_at_once_and_what_was_missed_is_counted() -> Non
     assert clock.ticker.statistics().missed_ticks == clock.ticker.statistics().tick_ms.count == 0
 
 
+def test_the_worst_ticks_are_kept_and_long_ones_told_now_and_then() -> None:
+    here = world()
+    clock = Clock(here, 1000, work={5: 0.030, 10: 0.090, 12: 0.0205, 700: 0.021})
+    for name in ("k1", "k2", "k3"):
+        here.plane.apply(Step(name, ()))
+    clock.ticker.run()
+    statistics = clock.ticker.statistics()
+    # The second took no longer than others, but stood for tick 11, which was due 70 ms before.
+    assert [(each.tick, each.late_ms, each.tick_ms) for each in statistics.worst] == [
+        (10, 0.2, 90.0),
+        (14, 70.2, 4.0),
+        (5, 0.2, 30.0),
+        (703, 0.2, 21.0),
+        (15, 0.2, 20.5),
+    ]
+    worst = statistics.worst[0]
+    assert (worst.cpu_ms, worst.waits, worst.preemptions) == (4.0, 1, 0)
+    assert worst.stage_ms == {"hand_over": 90.0}  # the plane's own stages took no time by this clock
+    assert worst.beside == ()
+    assert statistics.long_ticks == 5
+    # The first at once, then at most one in ten seconds.
+    assert [(each.tick, count) for each, count in clock.long] == [(5, 1), (703, 5)]
+    clock.ticker.reset()
+    assert clock.ticker.statistics().worst == ()
+    assert clock.ticker.statistics().long_ticks == 0
+
+
+def test_a_tick_says_what_it_carried_out_and_who_stood_beside_a_late_one() -> None:
+    here = world()
+    clock = Clock(here, 4, work={1: 0.050})
+    for name in ("k1", "k2", "k3"):
+        here.plane.apply(Step(name, ()))
+    standing, leave = threading.Event(), threading.Event()
+
+    going: list[bool] = []
+
+    def work() -> None:
+        standing.set()
+        while not going:
+            pass
+
+    beside = [threading.Thread(target=work, name="at work"), threading.Thread(target=leave.wait, name="waiting")]
+    for thread in beside:
+        thread.start()
+    standing.wait()
+    clock.ticker.run()
+    going.append(True)
+    leave.set()
+    for thread in beside:
+        thread.join()
+    first = next(each for each in clock.ticker.statistics().worst if each.tick == 0)
+    assert (first.steps, first.events) == (3, 3)
+    late = next(each for each in clock.ticker.statistics().worst if each.late_ms > 5)
+    assert (late.tick, late.steps) == (3, 0)
+    (at_work,) = late.beside
+    assert at_work.startswith("at work: ")
+    assert "test_ticker.work:" in at_work
+
+
+def test_a_thread_is_told_its_own_usage() -> None:
+    before = thread_usage()
+    sum(range(2_000_000))
+    after = thread_usage()
+    assert after.cpu_seconds > before.cpu_seconds
+    assert after.waits >= before.waits
+
+
 def test_events_are_handed_over_once_a_tick_and_a_failing_listener_ends_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -105,6 +185,7 @@ def process_settings() -> Iterator[None]:
     interval = sys.getswitchinterval()
     yield
     gc.unfreeze()
+    gc.enable()
     sys.setswitchinterval(interval)
 
 
@@ -131,6 +212,7 @@ def test_a_real_thread_ticks_and_ends() -> None:
     assert contacts == ["k", *(f"last {number}" for number in range(450))]
     assert here.plane.tick_number >= 0
     assert sys.getswitchinterval() == pytest.approx(0.0005)
+    assert gc.isenabled()  # it was not, while it ran
     stopped_at = here.plane.tick_number
     assert not any(thread.name == "tick" for thread in threading.enumerate())
     assert here.plane.tick_number == stopped_at
