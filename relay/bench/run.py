@@ -18,6 +18,8 @@ from relay.errors import OperatorError
 Progress = Callable[[str], None]
 Result = dict[str, Any]
 
+LOAD_LATE_MS_MAX: Final = 5.0
+OTHERS_ON_CORE_MAX: Final = 0.05
 _CORES: Final = tuple(sorted(os.sched_getaffinity(0)))
 """Those that this program may use, before it moves itself to one of them."""
 
@@ -52,7 +54,14 @@ class Bench:
         found = find_max(legs, self.conference, measure, LEGS_MAX)
         if found.best is None:
             raise OperatorError(f"not even {found.tried[-1]['legs']} legs go well: {', '.join(found.tried[-1]['why'])}")
-        return {**found.best, "max_legs": found.best["legs"], "tried": found.tried}
+        if found.limited_by == "load":
+            progress("the load, not the relay, could not do more: the relay's own limit lies higher")
+        return {
+            **found.best,
+            "max_legs": found.best["legs"],
+            "limited_by": found.limited_by,
+            "tried": found.tried,
+        }
 
 
 def _run(work: Work, progress: Progress) -> Result:
@@ -62,8 +71,11 @@ def _run(work: Work, progress: Progress) -> Result:
     os.sched_setaffinity(0, {work.load_core})
     yardstick = _yardstick(work, progress)
     relay, load = _measured(work, progress)
-    for problem in _problems(work, relay, load):
-        progress(problem)
+    void, notes = _void(load), _notes(work, relay, load)
+    for problem in void:
+        progress(f"VOID, this run measured nothing: {problem}")
+    for note in notes:
+        progress(note)
     return {
         "legs": work.legs,
         "seconds": work.seconds,
@@ -84,7 +96,12 @@ def _run(work: Work, progress: Progress) -> Result:
         "concealed_ratio": relay["concealed_ratio"],
         "recorded_tracks": relay["recorded_tracks"],
         "rss_mb": relay["rss_mb"],
+        "refused": load["refused"],
+        "authenticated_ratio": load["authenticated_ratio"],
         "load_late_ms": load["load_late_ms"],
+        "load_cpu_ms_per_leg_second": load["load_cpu_ms_per_leg_second"],
+        "void": void,
+        "notes": notes,
         "others_on_core": relay["others_on_core"],
         "machine": machine.description(),
     }
@@ -121,17 +138,28 @@ def _measured(work: Work, progress: Progress) -> tuple[Result, Result]:
         return {**measured, **relay.hear("closed")}, heard
 
 
-def _problems(work: Work, relay: Result, load: Result) -> list[str]:
+def _void(load: Result) -> list[str]:
+    """Why what was measured was the load, and not the relay."""
+    found: list[str] = []
+    late = load["load_late_ms"]["p99"]
+    if late > LOAD_LATE_MS_MAX:
+        found.append(f"the telephones sent up to {late} ms late (p99): their core does not suffice, or has other work")
+    if load["dropped"]:
+        found.append(f"{load['dropped']} datagrams found the telephones' buffers full: raise net.core.rmem_max")
+    if load["unsent"]:
+        found.append(f"the system did not take {load['unsent']} datagrams of the telephones")
+    return found
+
+
+def _notes(work: Work, relay: Result, load: Result) -> list[str]:
     """What whoever reads the figures must know."""
     found = [f"the plane refused: {what}" for what in relay["refusals"]]
     found += relay["notices"] + relay["recording_problems"]
-    if load["load_late_ms"]["p99"] > 5:
-        found.append(f"the load itself was up to {load['load_late_ms']['p99']} ms late: its core has other work, too")
-    if load["dropped"]:
-        found.append(f"{load['dropped']} datagrams found the telephones' buffers full: raise net.core.rmem_max")
+    if load["refused"]:
+        found.append(f"{load['refused']} packets did not authenticate, or were not what was negotiated")
     if relay["dropped"]:
         found.append(f"{relay['dropped']} datagrams found the relay's buffers full: raise net.core.rmem_max")
-    if relay["others_on_core"] > 0.05:
+    if relay["others_on_core"] > OTHERS_ON_CORE_MAX:
         share = f"{relay['others_on_core']:.0%}"
         found.append(f"other programs had {share} of the relay's core {work.relay_core}: lateness is theirs, too")
     return found

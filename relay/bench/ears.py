@@ -1,0 +1,126 @@
+"""The ears of a benchmark's legs: what comes for them, decrypted, some of it authenticated, and decoded, in batches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relay.bench.keystream import TAG_BYTES, Keystreams
+from relay.bench.sounds import g711_law
+from relay.bench.work import SSRC_OF_RELAY, Work
+from relay.codecs import g711
+from relay.codecs.opus import OpusDecoder
+from relay.plane.packets import PacketTable
+from relay.plane.rtp import HEADER_BYTES
+from relay.plane.srtp import RowCrypto, SrtpContext
+
+AUTHENTICATED_EVERY: Final = 50
+"""Of each leg's packets so many are authenticated by libsrtp, whose HMAC costs more than all else that ears do."""
+FRAME: Final = 160
+_OPUS_BYTES_MAX: Final = 288
+"""What the plane's rows have room for."""
+_PLAIN_HEADER: Final = 0x80
+"""Version 2 without padding, extension or CSRCs: all that the relay sends."""
+
+Rows = NDArray[np.intp]
+Frames = NDArray[np.int16]
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """A frame of 8,000 Hz for each packet that could be understood; all columns belong to the ears until the next."""
+
+    rows: Rows
+    legs: Rows
+    frames: Frames
+
+
+class Ears:
+    """Understands what comes into the rows of a table."""
+
+    def __init__(self, work: Work, table: PacketTable) -> None:
+        self._work = work
+        self._table = table
+        self.refused = np.zeros(work.legs, np.int64)
+        """By leg: packets that did not authenticate, or were not what was negotiated."""
+        self.understood = 0
+        self.authenticated = 0
+        keys = [key for leg in range(work.legs) if (key := work.key_of_relay(leg)) is not None]
+        self._tag_bytes = TAG_BYTES if keys else 0
+        self._decoders: list[OpusDecoder] = (
+            [OpusDecoder(8000) for _ in range(work.legs)] if work.codec == "opus" else []
+        )
+        payload_bytes_max = _OPUS_BYTES_MAX if self._decoders else FRAME
+        ssrcs = [SSRC_OF_RELAY + leg for leg in range(work.legs)]
+        self._keystreams = Keystreams(keys, ssrcs, payload_bytes_max) if keys else None
+        self._contexts: list[SrtpContext] = [SrtpContext(key, inbound=True) for key in keys]
+        self._sample = PacketTable(table.rows, table.stride)
+        self._crypto = RowCrypto(self._sample)
+        self._payload = table.data[:, HEADER_BYTES : HEADER_BYTES + payload_bytes_max]
+        self._frames: Frames = np.zeros((table.rows, FRAME), np.int16)
+
+    def begin(self) -> None:
+        """From here on it counts."""
+        self.refused[:] = 0
+        self.understood = self.authenticated = 0
+
+    def understand(self, count: int) -> Sound:
+        """What rows 0 to `count` say; whatever is not media for one of the legs is passed over."""
+        header = self._table.header[:count]
+        legs = header["ssrc"].astype(np.intp) - SSRC_OF_RELAY
+        media = (header["second"] & 0x7F) == self._work.offered.payload_type
+        media &= (header["first"] == _PLAIN_HEADER) & (legs >= 0) & (legs < self._work.legs)
+        rows = np.flatnonzero(media)
+        legs = legs[rows]
+        size = self._table.length[rows] - (HEADER_BYTES + self._tag_bytes)
+        fits = (size > 0) & (size <= self._payload.shape[1]) if self._decoders else size == FRAME
+        if not fits.all():
+            self._refuse(legs[~fits])
+            rows, legs, size = rows[fits], legs[fits], size[fits]
+        self.understood += rows.size
+        payload = self._payload[rows]
+        if self._keystreams is not None and rows.size:
+            sequences = header["sequence"][rows].astype(np.int64)
+            payload ^= self._keystreams.take(legs, sequences).view(np.uint8)[:, : payload.shape[1]]
+            self._authenticate(rows, legs, sequences, payload)
+        return self._decoded(rows, legs, payload, size)
+
+    def _authenticate(self, rows: Rows, legs: Rows, sequences: NDArray[np.int64], payload: Bytes) -> None:
+        """libsrtp must take the sampled packets, and find in them what we found."""
+        chosen = np.flatnonzero((sequences + legs) % AUTHENTICATED_EVERY == 0)
+        count = chosen.size
+        if not count:
+            return
+        sample, legs = self._sample, legs[chosen]
+        sample.data[:count] = self._table.data[rows[chosen]]
+        sample.length[:count] = self._table.length[rows[chosen]]
+        statuses = self._crypto.unprotect(range(count), [self._contexts[int(leg)].handle for leg in legs])
+        self.authenticated += count
+        size = sample.length[:count] - HEADER_BYTES
+        theirs = sample.data[:count, HEADER_BYTES : HEADER_BYTES + payload.shape[1]]
+        within = np.less(np.arange(payload.shape[1]), size[:, np.newaxis])
+        unlike = np.count_nonzero(np.not_equal(theirs, payload[chosen]) & within, axis=1)
+        failed = (unlike > 0) | (np.array(statuses, np.int64) != 0)
+        self._refuse(legs[failed])
+
+    def _decoded(self, rows: Rows, legs: Rows, payload: Bytes, size: NDArray[np.int32]) -> Sound:
+        frames = self._frames[: rows.size]
+        if not self._decoders:
+            g711.decode_int16(g711_law(self._work), payload, frames)
+            return Sound(rows, legs, frames)
+        good = np.array(
+            [
+                self._decoders[int(leg)].decode(said, int(length), out) == FRAME
+                for leg, said, length, out in zip(legs, payload, size, frames, strict=True)
+            ],
+            np.bool_,
+        )
+        self._refuse(legs[~good])
+        return Sound(rows[good], legs[good], frames[good])
+
+    def _refuse(self, legs: Rows) -> None:
+        np.add.at(self.refused, legs, 1)
