@@ -58,6 +58,8 @@ class Ears:
         ssrcs = [SSRC_OF_RELAY + leg for leg in range(work.legs)]
         self._keystreams = Keystreams(keys, ssrcs, payload_bytes_max) if keys else None
         self._contexts: list[SrtpContext] = [SrtpContext(key, inbound=True) for key in keys]
+        self._met = np.zeros(work.legs, np.bool_)
+        """Whose first packet libsrtp has seen: without it, it would not know of a roll-over before the next it sees."""
         self._sample = PacketTable(table.rows, table.stride)
         self._crypto = RowCrypto(self._sample)
         self._payload = table.data[:, HEADER_BYTES : HEADER_BYTES + payload_bytes_max]
@@ -91,20 +93,21 @@ class Ears:
 
     def _authenticate(self, rows: Rows, legs: Rows, sequences: NDArray[np.int64], payload: Bytes) -> None:
         """libsrtp must take the sampled packets, and find in them what we found."""
-        chosen = np.flatnonzero((sequences + legs) % AUTHENTICATED_EVERY == 0)
+        chosen = np.flatnonzero(((sequences + legs) % AUTHENTICATED_EVERY == 0) | ~self._met[legs])
         count = chosen.size
         if not count:
             return
         sample, legs = self._sample, legs[chosen]
+        self._met[legs] = True
         sample.data[:count] = self._table.data[rows[chosen]]
         sample.length[:count] = self._table.length[rows[chosen]]
         statuses = self._crypto.unprotect(range(count), [self._contexts[int(leg)].handle for leg in legs])
         self.authenticated += count
         size = sample.length[:count] - HEADER_BYTES
         theirs = sample.data[:count, HEADER_BYTES : HEADER_BYTES + payload.shape[1]]
-        within = np.less(np.arange(payload.shape[1]), size[:, np.newaxis])
-        unlike = np.count_nonzero(np.not_equal(theirs, payload[chosen]) & within, axis=1)
-        failed = (unlike > 0) | (np.array(statuses, np.int64) != 0)
+        differs = theirs ^ payload[chosen]
+        differs[np.arange(payload.shape[1]) >= size[:, None]] = 0
+        failed = (differs.max(axis=1) > 0) | (np.array(statuses, np.int64) != 0)
         self._refuse(legs[failed])
 
     def _decoded(self, rows: Rows, legs: Rows, payload: Bytes, size: NDArray[np.int32]) -> Sound:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,8 +20,9 @@ PRESENT_MIN, PRESENT_MAX = 0.5, 1.5
 ABSENT_MAX: Final = 0.2
 """What any other may have at most; five missing frames in a second leak 0.1."""
 FRESH_MIN: Final = 45
-"""Frames of a second that must have come for it to be judged good."""
-_PIECES: Final = 5
+"""Frames of a second that must have come, and be right: a fault of more than a tenth of a second is always heard."""
+REST_MAX: Final = 0.15
+"""What all that is no tone of the others may have, together, of the energy of one tone; of all of them, in a second."""
 _MARK_HEARD: Final = MARK_AMPLITUDE * 0.4
 
 Rows = NDArray[np.intp]
@@ -55,7 +57,6 @@ class Hearing:
         turns = 2 * np.pi * MARK_HZ * np.arange(FRAME) / RATE
         self._mark = (np.stack([np.cos(turns), np.sin(turns)], axis=1) * 2 / FRAME).astype(np.float32)
         self._mark_energy = np.zeros((work.legs, FRAMES_A_SECOND), np.float32)
-        self._window = np.hanning(RATE // _PIECES + 1)[:-1]
         tones = np.array(work.tones_hz) - TONE_HZ_MIN
         self._expected: list[Rows] = [
             tones[[other for other in work.conferences[number] if other != leg]].astype(np.intp)
@@ -113,16 +114,20 @@ class Hearing:
 
     def _closely(self, leg: int) -> bool:
         # Places are counted modulo a second: what came in this one stands in the order in which it was said, turned.
-        sound, others = self._second[leg].ravel(), self._expected[leg]
-        spectrum = np.abs(np.fft.rfft(sound))[TONE_HZ_MIN:TONE_HZ_END] * (2 / RATE / self._amplitude)
-        return _are_exactly(spectrum, others, 0) or self._jumped(sound, others)
+        sound, others = self._second[leg], self._expected[leg]
+        return _are_exactly(_spectrum(sound / self._amplitude), others) or self._frame_by_frame(sound, others)
 
-    def _jumped(self, sound: Frames, others: Rows) -> bool:
-        """A frame that the relay skipped (its delay shrank) breaks all tones once: the other fifths are exact."""
-        fifths = sound.reshape(_PIECES, RATE // _PIECES)
-        spectra = np.abs(np.fft.rfft(fifths * self._window))[:, TONE_HZ_MIN // _PIECES : TONE_HZ_END // _PIECES]
-        spectra *= 4 * _PIECES / RATE / self._amplitude
-        return sum(_are_exactly(each, others // _PIECES, 2) for each in spectra) >= _PIECES - 2
+    def _frame_by_frame(self, sound: Frames, others: Rows) -> bool:
+        """What the relay skipped or made up breaks the tones of a second, but not those of its other frames."""
+        waves, inverse = _least_squares(tuple(others.tolist()))
+        frames = sound / self._amplitude
+        parts = frames @ inverse
+        amplitudes = np.hypot(parts[:, 2::2], parts[:, 3::2])
+        rest = frames - parts @ waves
+        right = (amplitudes.min(axis=1) > PRESENT_MIN) & (amplitudes.max(axis=1) < PRESENT_MAX)
+        right &= np.einsum("ij,ij->i", rest, rest) * (2 / FRAME) < REST_MAX
+        rest[~right] = 0
+        return int(np.count_nonzero(right)) >= FRESH_MIN and bool(_spectrum(rest).max() < ABSENT_MAX)
 
     def forget(self, legs: Rows) -> None:
         """What these heard so far is not judged any more."""
@@ -176,11 +181,25 @@ class _Projection:
         return amplitudes, energy - (amplitudes**2).sum(axis=1) * (RATE / 2)
 
 
-def _are_exactly(spectrum: NDArray[np.float64], others: Rows, around: int) -> bool:
+def _spectrum(second: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The amplitudes of a second's tones, by hertz from the lowest on."""
+    amplitudes: NDArray[np.float64] = np.abs(np.fft.rfft(second.ravel()))[TONE_HZ_MIN:TONE_HZ_END] * (2 / RATE)
+    return amplitudes
+
+
+def _are_exactly(spectrum: NDArray[np.float64], others: Rows) -> bool:
     """Whether a spectrum, in units of what each leg sends, holds the tones of the others and nothing else."""
-    near = others[:, None] + np.arange(-around, around + 1)
-    near = near.clip(0, spectrum.size - 1)
-    there = spectrum[near].max(axis=1)
+    there = spectrum[others]
     rest = spectrum.copy()
-    rest[near] = 0
-    return bool(there.min() > PRESENT_MIN and there.max() < PRESENT_MAX and rest.max() < ABSENT_MAX)
+    rest[others] = 0
+    present = there.min() > PRESENT_MIN and there.max() < PRESENT_MAX
+    return bool(present and rest.max() < ABSENT_MAX and np.dot(rest, rest) < REST_MAX * others.size)
+
+
+@functools.lru_cache(4096)
+def _least_squares(others: tuple[int, ...]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Cosine and sine, over a frame, of the mark and of each tone, and what finds their shares in a frame."""
+    hertz = np.array([MARK_HZ, *(tone + TONE_HZ_MIN for tone in others)])
+    turns = np.outer(hertz, np.arange(FRAME)) * (2 * np.pi / RATE)
+    waves = np.stack([np.cos(turns), np.sin(turns)], axis=1).reshape(-1, FRAME)
+    return waves.astype(np.float32), np.linalg.pinv(waves).astype(np.float32)

@@ -59,23 +59,14 @@ class Voices:
         """Write the payload of each leg to its row of `out`; returns their lengths."""
         return self._said.frame(tick, self._marks.marking(tick), out)
 
-    @property
-    def bytes_max(self) -> int:
-        """The longest payload."""
-        return self._said.bytes_max
-
 
 class _Said:
-    bytes_max: int
-
     def frame(self, tick: int, marking: NDArray[np.bool_], out: Bytes) -> NDArray[np.int32]:
         raise NotImplementedError
 
 
 class _G711Said(_Said):
     """A second of each tone is all there is to say; it is encoded once, with and without the mark."""
-
-    bytes_max = 160
 
     def __init__(self, work: Work) -> None:
         law = g711_law(work)
@@ -97,8 +88,6 @@ class _G711Said(_Said):
 class _OpusSaid(_Said):
     """An encoder remembers, so every frame is encoded in its turn."""
 
-    bytes_max = _OPUS_BYTES_MAX
-
     def __init__(self, work: Work) -> None:
         codec = work.offered
         self._encoders = [
@@ -115,6 +104,11 @@ class _OpusSaid(_Said):
                 sound = sound + self._mark
             lengths[leg] = encoder.encode(np.rint(sound).astype(np.int16), out[leg, :_OPUS_BYTES_MAX])
         return lengths
+
+
+def payload_bytes_max(work: Work) -> int:
+    """The longest payload of any leg."""
+    return _OPUS_BYTES_MAX if work.codec == "opus" else 160
 
 
 def g711_law(work: Work) -> g711.Law:
