@@ -39,6 +39,36 @@ class Sound:
     frames: Frames
 
 
+class OpusStream:
+    """A stream up to one of its packets. Streams that were the same so far are one, and decoded once.
+
+    Callers who hear the same music may be sent the same packets: to decode them for each would cost the load more than
+    to encode them once costs the relay.
+    """
+
+    def __init__(self, decoder: OpusDecoder | None, frame: Frames, *, good: bool) -> None:
+        self.frame = frame
+        self.good = good
+        self._decoder = decoder
+        """None: it has decoded another packet after this one."""
+        self._after: dict[bytes, OpusStream] = {}
+
+    @classmethod
+    def begin(cls) -> OpusStream:
+        """Before the first packet."""
+        return cls(OpusDecoder(8000), np.zeros(FRAME, np.int16), good=True)
+
+    def after(self, packet: bytes) -> OpusStream:
+        """With one more packet. Where streams part, all but one go on with a decoder that knows nothing of before."""
+        following = self._after.get(packet)
+        if following is None:
+            decoder, self._decoder = self._decoder or OpusDecoder(8000), None
+            frame = np.zeros(FRAME, np.int16)
+            good = decoder.decode(packet, len(packet), frame) == FRAME
+            following = self._after[packet] = OpusStream(decoder, frame, good=good)
+        return following
+
+
 class Ears:
     """Understands what comes into the rows of a table."""
 
@@ -51,10 +81,9 @@ class Ears:
         self.authenticated = 0
         keys = [key for leg in range(work.legs) if (key := work.key_of_relay(leg)) is not None]
         self._tag_bytes = TAG_BYTES if keys else 0
-        self._decoders: list[OpusDecoder] = (
-            [OpusDecoder(8000) for _ in range(work.legs)] if work.codec == "opus" else []
-        )
-        payload_bytes_max = _OPUS_BYTES_MAX if self._decoders else FRAME
+        self._opus = np.array([leg in work.opus_legs for leg in range(work.legs)], np.bool_)
+        self._streams: list[OpusStream] = [OpusStream.begin()] * work.legs if work.opus_legs else []
+        payload_bytes_max = _OPUS_BYTES_MAX if work.opus_legs else FRAME
         ssrcs = [SSRC_OF_RELAY + leg for leg in range(work.legs)]
         self._keystreams = Keystreams(keys, ssrcs, payload_bytes_max) if keys else None
         self._contexts: list[SrtpContext] = [SrtpContext(key, inbound=True) for key in keys]
@@ -74,12 +103,14 @@ class Ears:
         """What rows 0 to `count` say; whatever is not media for one of the legs is passed over."""
         header = self._table.header[:count]
         legs = header["ssrc"].astype(np.intp) - SSRC_OF_RELAY
-        media = (header["second"] & 0x7F) == self._work.offered.payload_type
-        media &= (header["first"] == _PLAIN_HEADER) & (legs >= 0) & (legs < self._work.legs)
+        media = (header["first"] == _PLAIN_HEADER) & (legs >= 0) & (legs < self._work.legs)
+        media &= (header["second"] & 0x7F) == self._work.payload_types[legs.clip(0, self._work.legs - 1)]
         rows = np.flatnonzero(media)
         legs = legs[rows]
         size = self._table.length[rows] - (HEADER_BYTES + self._tag_bytes)
-        fits = (size > 0) & (size <= self._payload.shape[1]) if self._decoders else size == FRAME
+        fits: NDArray[np.bool_] = size == FRAME
+        if self._streams:
+            fits = np.where(self._opus[legs], (size > 0) & (size <= self._payload.shape[1]), fits)
         if not fits.all():
             self._refuse(legs[~fits])
             rows, legs, size = rows[fits], legs[fits], size[fits]
@@ -112,16 +143,14 @@ class Ears:
 
     def _decoded(self, rows: Rows, legs: Rows, payload: Bytes, size: NDArray[np.int32]) -> Sound:
         frames = self._frames[: rows.size]
-        if not self._decoders:
-            g711.decode_int16(g711_law(self._work), payload, frames)
+        g711.decode_int16(g711_law(self._work), payload[:, :FRAME], frames)
+        if not self._streams:
             return Sound(rows, legs, frames)
-        good = np.array(
-            [
-                self._decoders[int(leg)].decode(said, int(length), out) == FRAME
-                for leg, said, length, out in zip(legs, payload, size, frames, strict=True)
-            ],
-            np.bool_,
-        )
+        good = np.ones(rows.size, np.bool_)
+        for i in np.flatnonzero(self._opus[legs]).tolist():
+            leg = int(legs[i])
+            stream = self._streams[leg].after(payload[i, : size[i]].tobytes())
+            good[i], frames[i], self._streams[leg] = stream.good, stream.frame, stream
         self._refuse(legs[~good])
         return Sound(rows[good], legs[good], frames[good])
 

@@ -64,7 +64,13 @@ class Hearing:
         ]
         self._projection = _Projection(self._expected)
 
-    def hear(self, legs: Rows, places: NDArray[np.int64], frames: Frames) -> NDArray[np.bool_]:
+    def hear(
+        self,
+        legs: Rows,
+        places: NDArray[np.int64],
+        frames: Frames,
+        arrivals_ns: Nanoseconds,
+    ) -> NDArray[np.bool_]:
         """Keep frames at their places on the RTP timeline; returns which hold a mark."""
         places = places % FRAMES_A_SECOND
         self._second[legs, places] = frames

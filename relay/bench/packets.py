@@ -54,8 +54,8 @@ class Packets:
         write_headers(
             table,
             size,
-            second=np.full(size, work.offered.payload_type | (0x80 if tick == 0 else 0), np.uint8),
+            second=work.payload_types[legs] | np.uint8(0x80 if tick == 0 else 0),
             sequence=np.full(size, tick & 0xFFFF, np.uint16),
-            timestamp=(tick * (work.rate // 50) + legs * 1009).astype(np.uint32),
+            timestamp=(tick * work.timestamp_steps[legs] + legs * 1009).astype(np.uint32),
             ssrc=(SSRC_OF_LEG + legs).astype(np.uint32),
         )

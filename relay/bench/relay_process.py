@@ -87,7 +87,8 @@ class BenchRelay:
         for state, leg in zip(states, members, strict=True):
             self._switchboard.bind(contact_id, state.participant_id, self._work.leg_id(leg))
         opening = tuple(self._leg(leg, addresses[leg], local) for leg in members)
-        asked: list[contact.ContactCommand] = [contact.SetParties(tuple(states), None)]
+        waiting: Literal["music"] | None = "music" if self._work.queue else None
+        asked: list[contact.ContactCommand] = [contact.SetParties(tuple(states), waiting)]
         if self._recorder is None:
             return self._switchboard.step(contact_id, asked, (), before=opening)
         sides: list[Literal["agent", "other"]] = [_side(state) for state in states]
@@ -103,7 +104,7 @@ class BenchRelay:
     def _leg(self, leg: int, address: Address, local: Address) -> OpenLeg:
         return OpenLeg(
             leg_id=self._work.leg_id(leg),
-            codec=self._work.offered,
+            codec=self._work.codec_of_leg(leg),
             ssrc=SSRC_OF_RELAY + leg,
             receive_key=self._work.key_of_leg(leg),
             send_key=self._work.key_of_relay(leg),

@@ -29,7 +29,9 @@ class Bench:
     """What is asked for, but for the number of legs."""
 
     conference: int
+    """1 in a queue."""
     codec: BenchCodec = "pcmu"
+    queue: bool = False
     srtp: bool = True
     record: bool = False
     busy: bool = False
@@ -80,7 +82,9 @@ def _run(work: Work, progress: Progress) -> Result:
         "legs": work.legs,
         "seconds": work.seconds,
         "conference": work.conference,
+        "queue": work.queue,
         "codec": work.codec,
+        "opus": work.opus,
         "srtp": work.srtp,
         "record": work.record,
         "sent": load["sent"],

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from relay.bench import machine
 from relay.bench.ears import Ears, Sound
 from relay.bench.hearing import Hearing
+from relay.bench.music import MusicHearing
 from relay.bench.packets import Packets
 from relay.bench.processes import heard, tell
 from relay.bench.sounds import FRAMES_A_SECOND
@@ -67,7 +68,7 @@ class Telephones:
         self._ticks = int(seconds * FRAMES_A_SECOND)
         self._packets: Packets | None = None
         self._ears = Ears(work, self._wire.table)
-        self._hearing = Hearing(work, self._ticks, PHASES)
+        self._hearing: Hearing | MusicHearing = (MusicHearing if work.queue else Hearing)(work, self._ticks, PHASES)
         self._base = np.full(work.legs, -1, np.int64)
         """The RTP timestamp of each leg's first packet."""
         self._count = Count()
@@ -174,8 +175,8 @@ class Telephones:
         unknown = self._base[legs] < 0
         if unknown.any():
             self._base[legs[unknown]] = timestamps[unknown]
-        places = ((timestamps - self._base[legs]) & 0xFFFFFFFF) // (self._work.rate // FRAMES_A_SECOND)
-        marked = self._hearing.hear(legs, places, sound.frames)
+        places = ((timestamps - self._base[legs]) & 0xFFFFFFFF) // self._work.timestamp_steps[legs]
+        marked = self._hearing.hear(legs, places, sound.frames, arrivals)
         begin, end = self._window_ns
         within = (arrivals >= begin) & (arrivals < end)
         self._count.received += int(np.count_nonzero(within))
@@ -201,7 +202,7 @@ class Telephones:
             "unsent": sender.refused,
             "content_ok_legs": int(np.count_nonzero(exact)),
             "judgements": int(self._hearing.judgements.sum()),
-            "mouth_to_ear_ms": {"p50": delays.p50, "p99": delays.p99},
+            "mouth_to_ear_ms": {"p50": delays.p50, "p99": delays.p99} if delays.count else {"p50": None, "p99": None},
             "marks": delays.count,
             "dropped": machine.dropped_datagrams(frozenset(port for _, port in self.addresses)),
             "load_late_ms": {"p50": round(float(late[0]), 2), "p99": round(float(late[1]), 2)},

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from relay.bench.ears import AUTHENTICATED_EVERY, Ears
+from relay.bench.ears import AUTHENTICATED_EVERY, Ears, OpusStream
 from relay.bench.work import SSRC_OF_RELAY, Work
 from relay.codecs import g711
+from relay.codecs.opus import OpusDecoder, OpusEncoder
 from relay.plane.packets import PacketTable
 from relay.plane.rtp import HEADER_BYTES, write_headers
 from relay.plane.srtp import RowCrypto, SrtpContext
@@ -106,3 +107,48 @@ def test_without_encryption() -> None:
     said = line.send()
     assert np.array_equal(line.ears.understand(4).frames, said)
     assert line.ears.authenticated == 0
+
+
+def test_opus_streams_that_are_the_same_are_decoded_once_until_they_part() -> None:
+    encoder, packets = OpusEncoder(48_000), []
+    tone = np.rint(np.sin(np.arange(9600) * 2 * np.pi * 440 / 48_000) * 6000).astype(np.int16).reshape(10, 960)
+    for frame in tone:
+        out = np.zeros(400, np.uint8)
+        packets.append(out[: encoder.encode(frame, out)].tobytes())
+    alone, expected = OpusDecoder(8000), np.zeros((10, 160), np.int16)
+    for packet, out in zip(packets, expected, strict=True):
+        alone.decode(packet, len(packet), out)
+    one = other = OpusStream.begin()
+    for n, packet in enumerate(packets[:6]):
+        one, other = one.after(packet), other.after(packet)
+        assert one is other
+        assert np.array_equal(one.frame, expected[n])
+    parted = other.after(packets[8])
+    for n, packet in enumerate(packets[6:], 6):
+        one = one.after(packet)
+        assert one.good
+        if n > 6:
+            assert not np.array_equal(one.frame, expected[n])  # a decoder that began anew
+    assert parted.good
+    assert not one.after(b"\xff").good
+    assert not one.after(b"").good
+
+
+def test_the_first_of_each_call_speaks_opus_and_the_others_g711() -> None:
+    work = Work(legs=4, conference=2, codec="opus+pcmu", srtp=False)
+    assert work.payload_types.tolist() == [111, 0, 111, 0]
+    assert work.timestamp_steps.tolist() == [960, 160, 960, 160]
+    line = Line(work)
+    said = line.send()
+    packet = np.zeros(400, np.uint8)
+    size = OpusEncoder(48_000).encode(np.zeros(960, np.int16), packet)
+    for row in (0, 2):
+        line.table.header["second"][row] = 111
+        line.table.data[row, HEADER_BYTES : HEADER_BYTES + size] = packet[:size]
+        line.table.length[row] = HEADER_BYTES + size
+    sound = line.ears.understand(4)
+    assert sound.legs.tolist() == [0, 1, 2, 3]
+    assert np.array_equal(sound.frames[[1, 3]], said[[1, 3]])
+    assert np.abs(sound.frames[[0, 2]]).max() <= 1
+    line.table.header["second"][:4] = [0, 111, 111, 0]  # the other's codec
+    assert line.ears.understand(4).legs.tolist() == [2, 3]

@@ -42,7 +42,7 @@ def hear(hearing: Hearing, seconds: dict[int, Second], places: np.ndarray | None
     for place in np.arange(FRAMES_A_SECOND) if places is None else places:
         legs = np.array(list(seconds), np.intp)
         frames = through_g711(np.array([second[place] for second in seconds.values()]))
-        hearing.hear(legs, np.full(legs.size, int(place)), frames)
+        hearing.hear(legs, np.full(legs.size, int(place)), frames, np.zeros(legs.size, np.int64))
 
 
 def judged(seconds: dict[int, Second], places: np.ndarray | None = None) -> list[int]:

@@ -84,6 +84,21 @@ def test_pairs_without_encryption() -> None:
     assert result["authenticated_ratio"] == 0
 
 
+@pytest.mark.parametrize("codec", ["pcmu", "opus"])
+def test_callers_in_a_queue_hear_the_music(codec: str) -> None:
+    result = koppel_bench("--queue", "--legs", "6", "--seconds", "1.2", "--codec", codec, good=6)
+    assert_contract(result)
+    assert (result["content_ok_legs"], result["queue"], result["conference"]) == (6, True, 1)
+    assert result["mouth_to_ear_ms"] == {"p50": None, "p99": None}
+    assert result["opus"] == ({"bitrate": 32_000, "complexity": 5, "frame_ms": 20} if codec == "opus" else None)
+
+
+def test_a_softphone_in_a_call_with_a_telephone() -> None:
+    result = koppel_bench("--pairs", "--legs", "4", "--seconds", "1.2", "--codec", "opus+pcmu", good=4)
+    assert result["content_ok_legs"] == 4
+    assert result["opus"] == {"bitrate": 32_000, "complexity": 5, "frame_ms": 20}
+
+
 def test_a_relay_that_crosses_conferences_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """All packets come, and all are authentic: only listening shows that three of twelve legs hear strangers."""
 

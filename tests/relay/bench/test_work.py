@@ -19,6 +19,10 @@ def test_conferences_of_three_and_what_is_left_over() -> None:
     assert Work(legs=3, conference=2).conferences == ((0, 1, 2),)
 
 
+def test_callers_in_a_queue_are_each_alone() -> None:
+    assert Work(legs=3, conference=1, queue=True).conferences == ((0,), (1,), (2,))
+
+
 @pytest.mark.parametrize("conference", [2, 3, 5, 30])
 def test_no_two_tones_of_a_conference_are_near(conference: int) -> None:
     work = Work(legs=3000, conference=conference)
@@ -63,6 +67,8 @@ def test_it_crosses_the_pipe_whole() -> None:
         ({"conference": 31}, "--conference"),
         ({"conference": 1}, "--conference"),
         ({"legs": 2, "conference": 3}, "--conference"),
+        ({"queue": True}, "--queue"),
+        ({"queue": True, "conference": 1, "codec": "opus+pcmu"}, "--queue"),
         ({"seconds": 0.5}, "--seconds"),
         ({"seconds": 3601.0}, "--seconds"),
     ],
