@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from relay.bench.sounds import Voices
+from relay.bench.sounds import Voices, payload_bytes_max
 from relay.bench.work import SSRC_OF_LEG, Work
 from relay.errors import OperatorError
 from relay.plane.packets import PacketTable
@@ -23,23 +23,23 @@ class Packets:
     """`data[tick, slot]` and `length[tick, slot]`; slots are legs in the order in which they send within a tick."""
 
     def __init__(self, work: Work, ticks: int, legs: NDArray[np.intp], progress: Callable[[float], None]) -> None:
-        voices = Voices(work)
-        stride = -(-(HEADER_BYTES + voices.bytes_max + TRAILER_BYTES) // 64) * 64
+        bytes_max = payload_bytes_max(work)
+        stride = -(-(HEADER_BYTES + bytes_max + TRAILER_BYTES) // 64) * 64
         if ticks * work.legs * stride > BYTES_MAX:
             raise OperatorError(
                 f"the packets of {work.legs} legs for {ticks / 50:.0f} s would fill more than {BYTES_MAX >> 30} GB: "
                 "fewer --seconds or --legs"
             )
+        voices = Voices(work)
         self.data = np.empty((ticks, work.legs, stride), np.uint8)
         self.length = np.empty((ticks, work.legs), np.int32)
-        self.bytes_max = voices.bytes_max
         contexts = [SrtpContext(key, inbound=False) for leg in legs.tolist() if (key := work.key_of_leg(leg))]
         table = PacketTable(work.legs, stride)
         crypto = RowCrypto(table)
         payload = np.zeros((work.legs, stride), np.uint8)
         for tick in range(ticks):
             lengths = voices.frame(tick, payload)
-            table.data[:, HEADER_BYTES : HEADER_BYTES + voices.bytes_max] = payload[legs, : voices.bytes_max]
+            table.data[:, HEADER_BYTES : HEADER_BYTES + bytes_max] = payload[legs, :bytes_max]
             table.length[:] = lengths[legs] + HEADER_BYTES
             self._head(work, table, tick, legs)
             if contexts:
@@ -54,8 +54,8 @@ class Packets:
         write_headers(
             table,
             size,
-            second=np.full(size, work.offered.payload_type | (0x80 if tick == 0 else 0), np.uint8),
+            second=work.payload_types[legs] | np.uint8(0x80 if tick == 0 else 0),
             sequence=np.full(size, tick & 0xFFFF, np.uint16),
-            timestamp=(tick * (work.rate // 50) + legs * 1009).astype(np.uint32),
+            timestamp=(tick * work.timestamp_steps[legs] + legs * 1009).astype(np.uint32),
             ssrc=(SSRC_OF_LEG + legs).astype(np.uint32),
         )

@@ -55,6 +55,7 @@ class BenchProcess:
     def stop(self) -> None:
         """Let it end: its standard input closes, then it is terminated, then killed."""
         assert self._process.stdin is not None, "it was started with a pipe"
+        assert self._process.stdout is not None, "it was started with a pipe"
         self._process.stdin.close()
         for end in (self._process.terminate, self._process.kill):
             try:
@@ -62,8 +63,7 @@ class BenchProcess:
             except subprocess.TimeoutExpired:
                 end()
         self._process.wait()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
+        self._process.stdout.close()
 
 
 def heard() -> dict[str, Any]:

@@ -97,7 +97,8 @@ class BenchRelay:
         for state, leg in zip(states, members, strict=True):
             self._switchboard.bind(contact_id, state.participant_id, self._work.leg_id(leg))
         opening = tuple(self._leg(leg, addresses[leg], local) for leg in members)
-        asked: list[contact.ContactCommand] = [contact.SetParties(tuple(states), None)]
+        waiting: Literal["music"] | None = "music" if self._work.queue else None
+        asked: list[contact.ContactCommand] = [contact.SetParties(tuple(states), waiting)]
         if self._recorder is None:
             return self._switchboard.step(contact_id, asked, (), before=opening)
         sides: list[Literal["agent", "other"]] = [_side(state) for state in states]
@@ -113,7 +114,7 @@ class BenchRelay:
     def _leg(self, leg: int, address: Address, local: Address) -> OpenLeg:
         return OpenLeg(
             leg_id=self._work.leg_id(leg),
-            codec=self._work.offered,
+            codec=self._work.codec_of_leg(leg),
             ssrc=SSRC_OF_RELAY + leg,
             receive_key=self._work.key_of_leg(leg),
             send_key=self._work.key_of_relay(leg),
@@ -271,10 +272,15 @@ async def _obey(command: dict[str, Any], relay: BenchRelay) -> None:
             tell(error="an unknown command")
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """The process, from its start to its end."""
     right_of_way = RightOfWay()
     try:
         with asyncio.Runner(loop_factory=right_of_way.new_event_loop) as runner:
             runner.run(main(right_of_way))
     except RelayError as failure:
         tell(error=str(failure))
+
+
+if __name__ == "__main__":
+    run()

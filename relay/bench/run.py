@@ -18,9 +18,10 @@ from relay.errors import OperatorError
 Progress = Callable[[str], None]
 Result = dict[str, Any]
 
+LOAD_LATE_MS_MAX: Final = 5.0
+OTHERS_ON_CORE_MAX: Final = 0.05
 SETUPS_MIN: Final = 0.95
 """Of the set-ups that are wanted, so many must have been made, or the result says so."""
-
 _CORES: Final = tuple(sorted(os.sched_getaffinity(0)))
 """Those that this program may use, before it moves itself to one of them."""
 
@@ -30,7 +31,9 @@ class Bench:
     """What is asked for, but for the number of legs."""
 
     conference: int
+    """1 in a queue."""
     codec: BenchCodec = "pcmu"
+    queue: bool = False
     srtp: bool = True
     record: bool = False
     busy: bool = False
@@ -55,7 +58,14 @@ class Bench:
         found = find_max(legs, self.conference, measure, LEGS_MAX)
         if found.best is None:
             raise OperatorError(f"not even {found.tried[-1]['legs']} legs go well: {', '.join(found.tried[-1]['why'])}")
-        return {**found.best, "max_legs": found.best["legs"], "tried": found.tried}
+        if found.limited_by == "load":
+            progress("the load, not the relay, could not do more: the relay's own limit lies higher")
+        return {
+            **found.best,
+            "max_legs": found.best["legs"],
+            "limited_by": found.limited_by,
+            "tried": found.tried,
+        }
 
 
 def _run(work: Work, progress: Progress) -> Result:
@@ -66,13 +76,18 @@ def _run(work: Work, progress: Progress) -> Result:
     yardstick = _yardstick(work, progress)
     measured = _measured(work, progress)
     relay, load = measured.relay[-1], measured.load[-1]
-    for problem in _problems(relay, load) + _shortfalls(work, measured):
-        progress(problem)
+    void, notes = _void(load), _notes(relay, load) + _shortfalls(work, measured)
+    for problem in void:
+        progress(f"VOID, this run measured nothing: {problem}")
+    for note in notes:
+        progress(note)
     result = {
         "legs": work.legs,
         "seconds": work.seconds,
         "conference": work.conference,
+        "queue": work.queue,
         "codec": work.codec,
+        "opus": work.opus,
         "srtp": work.srtp,
         "record": work.record,
         "sent": load["sent"],
@@ -89,7 +104,12 @@ def _run(work: Work, progress: Progress) -> Result:
         "concealed_ratio": relay["concealed_ratio"],
         "recorded_tracks": relay["recorded_tracks"],
         "rss_mb": relay["rss_mb"],
+        "refused": load["refused"],
+        "authenticated_ratio": load["authenticated_ratio"],
         "load_late_ms": load["load_late_ms"],
+        "load_cpu_ms_per_leg_second": load["load_cpu_ms_per_leg_second"],
+        "void": void,
+        "notes": notes,
         "others_on_core": relay["others_on_core"],
         "machine": machine.description(),
     }
@@ -190,17 +210,28 @@ def _shortfalls(work: Work, measured: Measured) -> list[str]:
     return found
 
 
-def _problems(relay: Result, load: Result) -> list[str]:
+def _void(load: Result) -> list[str]:
+    """Why what was measured was the load, and not the relay."""
+    found: list[str] = []
+    late = load["load_late_ms"]["p99"]
+    if late > LOAD_LATE_MS_MAX:
+        found.append(f"the telephones sent up to {late} ms late (p99): their core does not suffice, or has other work")
+    if load["dropped"]:
+        found.append(f"{load['dropped']} datagrams found the telephones' buffers full: raise net.core.rmem_max")
+    if load["unsent"]:
+        found.append(f"the system did not take {load['unsent']} datagrams of the telephones")
+    return found
+
+
+def _notes(relay: Result, load: Result) -> list[str]:
     """What whoever reads the figures must know."""
     found = [f"the plane refused: {what}" for what in relay["refusals"]]
     found += relay["notices"] + relay["recording_problems"]
-    if load["load_late_ms"]["p99"] > 5:
-        found.append(f"the load itself was up to {load['load_late_ms']['p99']} ms late: its core has other work, too")
-    if load["dropped"]:
-        found.append(f"{load['dropped']} datagrams found the telephones' buffers full: raise net.core.rmem_max")
+    if load["refused"]:
+        found.append(f"{load['refused']} packets did not authenticate, or were not what was negotiated")
     if relay["dropped"]:
         found.append(f"{relay['dropped']} datagrams found the relay's buffers full: raise net.core.rmem_max")
-    if relay["others_on_core"] > 0.05:
+    if relay["others_on_core"] > OTHERS_ON_CORE_MAX:
         share = f"{relay['others_on_core']:.0%}"
         found.append(f"other programs had {share} of the relay's core: lateness is theirs, too")
     return found

@@ -1,10 +1,10 @@
-"""The largest number of legs that goes well: doubled until it does not, then narrowed down."""
+"""The largest number of legs that goes well: raised by half until it does not, then narrowed down."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 DELIVERED_MIN: Final = 0.995
 TICK_MS_MAX: Final = 20.0
@@ -18,7 +18,7 @@ Result = Mapping[str, Any]
 
 def shortcomings(result: Result) -> list[str]:
     """Why a run did not go well; nothing if it did."""
-    found: list[str] = []
+    found: list[str] = list(result["void"])
     if result["content_ok_legs"] < result["legs"]:
         found.append(f"{result['content_ok_legs']} of {result['legs']} legs heard exactly the others")
     if result["delivered_ratio"] < DELIVERED_MIN:
@@ -36,6 +36,8 @@ class Found:
 
     best: Result | None
     tried: list[dict[str, Any]]
+    limited_by: Literal["relay", "load"] | None = None
+    """What did not go well above the best; None: nothing was tried above it."""
 
 
 def find_max(first: int, step: int, measure: Callable[[int], Result], legs_max: int) -> Found:
@@ -47,9 +49,9 @@ def find_max(first: int, step: int, measure: Callable[[int], Result], legs_max: 
         if shortcomings(result):
             result = measure(legs)  # once more: other programs come and go
         wrong = shortcomings(result)
-        found.tried.append({"legs": legs, "good": not wrong, "why": wrong})
+        found.tried.append(_tried(result, legs, wrong))
         if wrong:
-            bad = legs
+            bad, found.limited_by = legs, "load" if result["void"] else "relay"
         else:
             good, found.best = legs, result
         following = _rounded((good + bad) / 2 if bad else min(good * GROWTH, legs_max), step)
@@ -57,6 +59,11 @@ def find_max(first: int, step: int, measure: Callable[[int], Result], legs_max: 
             break
         legs = following
     return found
+
+
+def _tried(result: Result, legs: int, wrong: list[str]) -> dict[str, Any]:
+    figures = {name: result[name] for name in ("cpu_ms_per_leg_second", "yardstick_cpu_ms_per_leg_second", "tick_ms")}
+    return {"legs": legs, "good": not wrong, "void": bool(result["void"]), "why": wrong, **figures}
 
 
 def _rounded(legs: float, step: int) -> int:

@@ -21,6 +21,7 @@ MARK_TICKS: Final = 25
 Samples = NDArray[np.int16]
 Bytes = NDArray[np.uint8]
 _OPUS_BYTES_MAX: Final = 250
+_QUEUE_VOICES: Final = 8
 _MARKED: Final = FRAMES_A_SECOND
 
 
@@ -52,73 +53,78 @@ class Voices:
     """The encoded frame of every leg in a tick, ticks in order."""
 
     def __init__(self, work: Work) -> None:
-        self._marks = Marks(work)
-        self._said: _Said = _OpusSaid(work) if work.codec == "opus" else _G711Said(work)
+        self._marks = None if work.queue else Marks(work)
+        self._lengths = np.zeros(work.legs, np.int32)
+        self._marking = np.zeros(work.legs, np.bool_)
+        opus = np.array([leg in work.opus_legs for leg in range(work.legs)], np.bool_)
+        voices: list[_OpusSaid | _G711Said] = [
+            _OpusSaid(work, np.flatnonzero(opus)),
+            _G711Said(work, np.flatnonzero(~opus)),
+        ]
+        self._voices = [voice for voice in voices if voice.legs.size]
 
     def frame(self, tick: int, out: Bytes) -> NDArray[np.int32]:
         """Write the payload of each leg to its row of `out`; returns their lengths."""
-        return self._said.frame(tick, self._marks.marking(tick), out)
-
-    @property
-    def bytes_max(self) -> int:
-        """The longest payload."""
-        return self._said.bytes_max
-
-
-class _Said:
-    bytes_max: int
-
-    def frame(self, tick: int, marking: NDArray[np.bool_], out: Bytes) -> NDArray[np.int32]:
-        raise NotImplementedError
+        if self._marks is not None:  # callers in a queue are heard by nobody
+            self._marking = self._marks.marking(tick)
+        for voice in self._voices:
+            voice.frame(tick, self._marking, out, self._lengths)
+        return self._lengths
 
 
-class _G711Said(_Said):
+class _G711Said:
     """A second of each tone is all there is to say; it is encoded once, with and without the mark."""
 
-    bytes_max = 160
-
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, legs: NDArray[np.intp]) -> None:
+        self.legs = legs
         law = g711_law(work)
-        self._codes = np.empty((2 * FRAMES_A_SECOND, work.legs, 160), np.uint8)
-        for leg in range(work.legs):
+        self._codes = np.empty((2 * FRAMES_A_SECOND, legs.size, 160), np.uint8)
+        for row, leg in enumerate(legs.tolist()):
             samples = second_of_tone(work, leg, 8000).reshape(FRAMES_A_SECOND, 160)
             both = np.concatenate([samples, samples + mark(8000)])
             codes = np.empty(both.shape, np.uint8)
             g711.encode(law, np.rint(both).astype(np.int16), codes)
-            self._codes[:, leg] = codes
+            self._codes[:, row] = codes
 
-    def frame(self, tick: int, marking: NDArray[np.bool_], out: Bytes) -> NDArray[np.int32]:
-        place = tick % FRAMES_A_SECOND
-        out[:, :160] = self._codes[place]
-        out[marking, :160] = self._codes[place + _MARKED, marking]
-        return np.full(len(out), 160, np.int32)
+    def frame(self, tick: int, marking: NDArray[np.bool_], out: Bytes, lengths: NDArray[np.int32]) -> None:
+        place, marked = tick % FRAMES_A_SECOND, marking[self.legs]
+        out[self.legs, :160] = self._codes[place]
+        out[self.legs[marked], :160] = self._codes[place + _MARKED, marked]
+        lengths[self.legs] = 160
 
 
-class _OpusSaid(_Said):
-    """An encoder remembers, so every frame is encoded in its turn."""
+class _OpusSaid:
+    """An encoder remembers, so every frame is encoded in its turn; callers in a queue share a few voices."""
 
-    bytes_max = _OPUS_BYTES_MAX
-
-    def __init__(self, work: Work) -> None:
-        codec = work.offered
+    def __init__(self, work: Work, legs: NDArray[np.intp]) -> None:
+        self.legs = legs
+        self._of_voice = [legs[voice::_QUEUE_VOICES] for voice in range(min(_QUEUE_VOICES, legs.size))]
+        if not work.queue:
+            self._of_voice = [legs[row : row + 1] for row in range(legs.size)]
+        first = [int(same[0]) for same in self._of_voice]
+        codecs = [work.codec_of_leg(leg) for leg in first]
         self._encoders = [
-            OpusEncoder(48_000, codec.bitrate, codec.complexity, fec=codec.in_band_fec) for _ in range(work.legs)
+            OpusEncoder(48_000, codec.bitrate, codec.complexity, fec=codec.in_band_fec) for codec in codecs
         ]
-        self._tones = [second_of_tone(work, leg, 48_000).reshape(FRAMES_A_SECOND, 960) for leg in range(work.legs)]
+        self._tones = [second_of_tone(work, leg, 48_000).reshape(FRAMES_A_SECOND, 960) for leg in first]
         self._mark = mark(48_000)
 
-    def frame(self, tick: int, marking: NDArray[np.bool_], out: Bytes) -> NDArray[np.int32]:
-        lengths = np.empty(len(out), np.int32)
-        for leg, encoder in enumerate(self._encoders):
-            sound = self._tones[leg][tick % FRAMES_A_SECOND]
-            if marking[leg]:
+    def frame(self, tick: int, marking: NDArray[np.bool_], out: Bytes, lengths: NDArray[np.int32]) -> None:
+        for encoder, tones, legs in zip(self._encoders, self._tones, self._of_voice, strict=True):
+            sound = tones[tick % FRAMES_A_SECOND]
+            if marking[legs[0]]:
                 sound = sound + self._mark
-            lengths[leg] = encoder.encode(np.rint(sound).astype(np.int16), out[leg, :_OPUS_BYTES_MAX])
-        return lengths
+            lengths[legs] = encoder.encode(np.rint(sound).astype(np.int16), out[legs[0], :_OPUS_BYTES_MAX])
+            out[legs[1:], :_OPUS_BYTES_MAX] = out[legs[0], :_OPUS_BYTES_MAX]
+
+
+def payload_bytes_max(work: Work) -> int:
+    """The longest payload of any leg."""
+    return _OPUS_BYTES_MAX if work.opus_legs else 160
 
 
 def g711_law(work: Work) -> g711.Law:
-    """The law of a benchmark that is not Opus."""
+    """Of the legs that do not speak Opus."""
     return "PCMA" if work.codec == "pcma" else "PCMU"
 
 

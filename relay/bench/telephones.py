@@ -1,4 +1,4 @@
-"""The telephones of a benchmark, all in one process: every millisecond some of them send, and all are listened to."""
+"""The telephones of a benchmark, all in one process: some send every millisecond, and in between all listen."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relay.bench import machine
-from relay.bench.hearing import FRAME, Hearing
+from relay.bench.ears import Ears, Sound
+from relay.bench.hearing import Hearing
+from relay.bench.music import MusicHearing
 from relay.bench.packets import Packets
 from relay.bench.processes import heard, tell
-from relay.bench.sounds import FRAMES_A_SECOND, g711_law
-from relay.bench.wire import Received, Sender, Wire
-from relay.bench.work import BUSY_WARM_UP_SECONDS, SSRC_OF_RELAY, WARM_UP_SECONDS, Work
-from relay.codecs import g711
-from relay.codecs.opus import OpusDecoder
+from relay.bench.sounds import FRAMES_A_SECOND
+from relay.bench.wire import BATCH, Sender, Wire
+from relay.bench.work import BUSY_WARM_UP_SECONDS, WARM_UP_SECONDS, Work
 from relay.errors import RelayError
 from relay.media import TICK_SECONDS, Address
-from relay.plane.rtp import HEADER_BYTES
-from relay.plane.srtp import RowCrypto, SrtpContext
 
 PHASES: Final = 20
 """Moments of a tick, a millisecond apart, at which legs send: telephones do not know of one another."""
 _SPREAD: Final = 7
 """Neighbours, who share a conference, send at different moments."""
-_LISTEN_PHASES: Final = 4
+_LISTEN_PHASES: Final = 10
+"""After so many phases all that has come is heard, batch by batch: the kernel has stamped it, so it may wait."""
 LEGS_A_SOCKET: Final = 128
 JOIN_SECONDS_MAX: Final = 6.0
 """By then every leg must have heard something."""
@@ -45,62 +44,10 @@ class Count:
     """What one run counted within the window."""
 
     received: int = 0
-    refused: int = 0
-    """Packets that did not authenticate, or were not what was negotiated."""
     late_ms: list[float] = field(default_factory=list[float])
-
-
-class Ears:
-    """Decrypts and decodes what comes for the legs."""
-
-    def __init__(self, work: Work, wire: Wire) -> None:
-        self._work = work
-        self._table = wire.table
-        self._crypto = RowCrypto(wire.table)
-        self._contexts: list[SrtpContext] = [
-            SrtpContext(key, inbound=True) for leg in range(work.legs) if (key := work.key_of_relay(leg)) is not None
-        ]
-        self._decoders = [OpusDecoder(8000) for _ in range(work.legs)] if work.codec == "opus" else []
-        self._frames = np.zeros((wire.table.rows, FRAME), np.int16)
-        self.refused = 0
-
-    def take(self, batch: Received) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int16]]:
-        """The rows of a batch that hold sound, their legs, and the sound."""
-        header = self._table.header[: batch.count]
-        legs = header["ssrc"].astype(np.int64) - SSRC_OF_RELAY
-        media = (header["second"] & 0x7F) == self._work.offered.payload_type
-        rows = np.flatnonzero(media & (legs >= 0) & (legs < self._work.legs))
-        legs = legs[rows].astype(np.intp)
-        if self._contexts:
-            statuses = self._crypto.unprotect(rows.tolist(), [self._contexts[int(leg)].handle for leg in legs])
-            good = np.array(statuses, np.int64) == 0
-            self.refused += int(np.count_nonzero(~good))
-            rows, legs = rows[good], legs[good]
-        return self._decode(rows, legs)
-
-    def _decode(
-        self, rows: NDArray[np.intp], legs: NDArray[np.intp]
-    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.int16]]:
-        frames = self._frames[: rows.size]
-        if self._decoders:
-            good = np.array(
-                [
-                    self._decoded(row, leg, out)
-                    for row, leg, out in zip(rows.tolist(), legs.tolist(), frames, strict=True)
-                ],
-                np.bool_,
-            )
-        else:
-            good = self._table.length[rows] == HEADER_BYTES + FRAME
-            g711.decode_int16(g711_law(self._work), self._table.data[rows, HEADER_BYTES : HEADER_BYTES + FRAME], frames)
-        if not good.all():
-            self.refused += int(np.count_nonzero(~good))
-            return rows[good], legs[good], frames[good]
-        return rows, legs, frames
-
-    def _decoded(self, row: int, leg: int, out: NDArray[np.int16]) -> bool:
-        size = int(self._table.length[row]) - HEADER_BYTES
-        return self._decoders[leg].decode(self._table.data[row, HEADER_BYTES:], size, out) == FRAME
+    """Of every burst."""
+    cpu_seconds: float = 0.0
+    seconds: float = 0.0
 
 
 class Telephones:
@@ -121,12 +68,13 @@ class Telephones:
         seconds += (work.windows - 1) * BUSY_WARM_UP_SECONDS
         self._ticks = int(seconds * FRAMES_A_SECOND)
         self._packets: Packets | None = None
-        self._ears = Ears(work, self._wire)
-        self._hearing = Hearing(work, self._ticks, PHASES)
+        self._ears = Ears(work, self._wire.table)
+        self._hearing: Hearing | MusicHearing = (MusicHearing if work.queue else Hearing)(work, self._ticks, PHASES)
         self._base = np.full(work.legs, -1, np.int64)
         """The RTP timestamp of each leg's first packet."""
         self._count = Count()
         self._window_ns = (0, 0)
+        self._waiting = True
         self._relay_phase: list[float] = []
         self._begun = 0.0
         self._begun_ns = 0
@@ -184,13 +132,15 @@ class Telephones:
         self._window_ns = start, start + ticks * _TICK_NS
         self._hearing.begin()
         self._count = Count()
-        self._ears.refused = 0
+        self._ears.begin()
+        cpu, begun = time.process_time(), time.monotonic()
         tell(window="begin")
         for tick in range(first, first + ticks + 1):
             self._tick(sender, tick)
             if tick - first >= JUDGE_AFTER_TICKS:
                 self._judge(tick - first)
         tell(window="end")
+        self._count.cpu_seconds, self._count.seconds = time.process_time() - cpu, time.monotonic() - begun
         return first + ticks + 1
 
     def _judge(self, tick: int) -> None:
@@ -204,30 +154,33 @@ class Telephones:
         sender.begin_tick(tick)
         for phase in range(PHASES):
             due = self._begun + (tick + phase / PHASES) * TICK_SECONDS
+            self._listen(due)
             if (early := due - time.monotonic()) > 0:
                 time.sleep(early)
+            self._count.late_ms.append((time.monotonic() - due) * 1000)
             self._hearing.sent_ns[tick, phase] = time.time_ns()
             sender.send(phase % self._socket_count, self._bounds[phase], self._bounds[phase + 1])
-            if phase == 0:
-                self._count.late_ms.append((time.monotonic() - due) * 1000)
-            if phase % _LISTEN_PHASES == 0:
-                self._listen()
+            self._waiting |= phase % _LISTEN_PHASES == 0
 
-    def _listen(self) -> None:
-        for batch in self._wire.receive():
-            rows, legs, frames = self._ears.take(batch)
-            if rows.size:
-                self._hear(batch.arrivals_ns[rows], rows, legs, frames)
+    def _listen(self, due: float) -> None:
+        """Hear what waits until something is due to be sent; one batch at least, or nothing would ever be heard."""
+        while self._waiting:
+            batch = self._wire.receive()
+            self._waiting = batch.count == BATCH
+            sound = self._ears.understand(batch.count)
+            if sound.rows.size:
+                self._hear(batch.arrivals_ns[sound.rows], sound)
+            if time.monotonic() >= due:
+                return
 
-    def _hear(
-        self, arrivals: NDArray[np.int64], rows: NDArray[np.intp], legs: NDArray[np.intp], frames: NDArray[np.int16]
-    ) -> None:
-        timestamps = self._wire.table.header["timestamp"][rows].astype(np.int64)
+    def _hear(self, arrivals: NDArray[np.int64], sound: Sound) -> None:
+        legs = sound.legs
+        timestamps = self._wire.table.header["timestamp"][sound.rows].astype(np.int64)
         unknown = self._base[legs] < 0
         if unknown.any():
             self._base[legs[unknown]] = timestamps[unknown]
-        places = ((timestamps - self._base[legs]) & 0xFFFFFFFF) // (self._work.rate // FRAMES_A_SECOND)
-        marked = self._hearing.hear(legs, places, frames)
+        places = ((timestamps - self._base[legs]) & 0xFFFFFFFF) // self._work.timestamp_steps[legs]
+        marked = self._hearing.hear(legs, places, sound.frames, arrivals)
         begin, end = self._window_ns
         within = (arrivals >= begin) & (arrivals < end)
         self._count.received += int(np.count_nonzero(within))
@@ -244,17 +197,22 @@ class Telephones:
         sent = int((within.sum(axis=0) * np.diff(self._bounds)).sum())
         delays = self._hearing.delays()
         late = np.percentile(self._count.late_ms, [50, 99])
+        exact = self._hearing.good & (self._ears.refused == 0)
         return {
             "sent": sent,
             "received": self._count.received,
-            "refused": self._ears.refused,
+            "refused": int(self._ears.refused.sum()),
+            "authenticated_ratio": round(self._ears.authenticated / max(self._ears.understood, 1), 4),
             "unsent": sender.refused,
-            "content_ok_legs": int(np.count_nonzero(self._hearing.good)),
+            "content_ok_legs": int(np.count_nonzero(exact)),
             "judgements": int(self._hearing.judgements.sum()),
-            "mouth_to_ear_ms": {"p50": delays.p50, "p99": delays.p99},
+            "mouth_to_ear_ms": {"p50": delays.p50, "p99": delays.p99} if delays.count else {"p50": None, "p99": None},
             "marks": delays.count,
             "dropped": machine.dropped_datagrams(frozenset(port for _, port in self.addresses)),
             "load_late_ms": {"p50": round(float(late[0]), 2), "p99": round(float(late[1]), 2)},
+            "load_cpu_ms_per_leg_second": round(
+                self._count.cpu_seconds * 1000 / self._work.legs / self._count.seconds, 4
+            ),
         }
 
 

@@ -8,10 +8,14 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from relay.errors import OperatorError
 from relay.media import Codec, LegId, SrtpKey
 
-BenchCodec = Literal["pcmu", "pcma", "opus"]
+BenchCodec = Literal["pcmu", "pcma", "opus", "opus+pcmu"]
+"""What all legs speak; or the first of each conference Opus (a softphone) and the others G.711 (telephones)."""
 
 WARM_UP_SECONDS: Final = 2.0
 BUSY_WARM_UP_SECONDS: Final = 4.0
@@ -32,11 +36,13 @@ _SPREAD: Final = 389
 SSRC_OF_RELAY: Final = 0x10000000
 SSRC_OF_LEG: Final = 0x20000000
 _KEY_BYTES: Final = 30
-_ENCODINGS: Final[Mapping[BenchCodec, Codec]] = {
+_CODECS: Final[Mapping[str, Codec]] = {
     "pcmu": Codec("PCMU", 0),
     "pcma": Codec("PCMA", 8),
     "opus": Codec("opus", 111),
 }
+"""Opus as the product's settings have it by default."""
+OPUS_FRAME_MS: Final = 20
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,9 @@ class Work:
 
     legs: int
     conference: int
-    """Legs of a conference; 2 for pairs."""
+    """Legs of a conference; 2 for pairs, 1 in a queue."""
+    queue: bool = False
+    """All legs are callers who wait, each alone, and hear the same music."""
     codec: BenchCodec = "pcmu"
     srtp: bool = True
     record: bool = False
@@ -59,7 +67,11 @@ class Work:
     def __post_init__(self) -> None:
         if not 2 <= self.legs <= LEGS_MAX:
             raise OperatorError(f"--legs must be 2 to {LEGS_MAX}")
-        if not 2 <= self.conference <= min(CONFERENCE_MAX, self.legs):
+        if self.queue and self.conference != 1:
+            raise OperatorError("--queue has no conferences: every caller waits alone")
+        if self.queue and self.codec == "opus+pcmu":
+            raise OperatorError("--queue has one codec for all")
+        if not self.queue and not 2 <= self.conference <= min(CONFERENCE_MAX, self.legs):
             raise OperatorError(f"--conference must be 2 to {CONFERENCE_MAX}, and not more than --legs")
         if not 1 <= self.seconds <= SECONDS_MAX:
             raise OperatorError(f"--seconds must be 1 to {SECONDS_MAX:g}")
@@ -80,7 +92,7 @@ class Work:
             tuple(range(first, min(first + self.conference, self.legs)))
             for first in range(0, self.legs, self.conference)
         ]
-        if len(groups[-1]) == 1 and len(groups) > 1:
+        if len(groups[-1]) == 1 and len(groups) > 1 and not self.queue:
             groups[-2:] = [groups[-2] + groups[-1]]
         return tuple(groups)
 
@@ -111,17 +123,36 @@ class Work:
     @property
     def amplitude(self) -> float:
         """Of each tone: the sum of all others in a conference stays below where the mixer limits."""
-        return min(6000.0, 20_000.0 / max(len(members) - 1 for members in self.conferences))
+        return min(6000.0, 20_000.0 / max(1, *(len(members) - 1 for members in self.conferences)))
+
+    @cached_property
+    def opus_legs(self) -> frozenset[int]:
+        """Those that speak Opus."""
+        if self.codec == "opus+pcmu":
+            return frozenset(members[0] for members in self.conferences)
+        return frozenset(range(self.legs)) if self.codec == "opus" else frozenset()
+
+    def codec_of_leg(self, leg: int) -> Codec:
+        """What the leg negotiated."""
+        return _CODECS["opus" if leg in self.opus_legs else self.codec.removeprefix("opus+")]
+
+    @cached_property
+    def payload_types(self) -> NDArray[np.uint8]:
+        """By leg."""
+        return np.array([self.codec_of_leg(leg).payload_type for leg in range(self.legs)], np.uint8)
+
+    @cached_property
+    def timestamp_steps(self) -> NDArray[np.int64]:
+        """By leg: what the RTP clock advances in a tick."""
+        return np.array([960 if leg in self.opus_legs else 160 for leg in range(self.legs)], np.int64)
 
     @property
-    def offered(self) -> Codec:
-        """What every leg negotiated; Opus as the product's settings have it by default."""
-        return _ENCODINGS[self.codec]
-
-    @property
-    def rate(self) -> int:
-        """Of the RTP clock."""
-        return 48_000 if self.codec == "opus" else 8000
+    def opus(self) -> dict[str, int] | None:
+        """How Opus is spoken, if it is."""
+        if not self.opus_legs:
+            return None
+        codec = _CODECS["opus"]
+        return {"bitrate": codec.bitrate, "complexity": codec.complexity, "frame_ms": OPUS_FRAME_MS}
 
     def leg_id(self, leg: int) -> LegId:
         """What the plane calls a leg."""

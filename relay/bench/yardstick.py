@@ -31,6 +31,8 @@ class Yardstick:
     def __init__(self, work: Work) -> None:
         legs = np.arange(work.legs, dtype=np.intp)
         self._legs = work.legs
+        self.relayed = 0
+        """Packets that went through."""
         self._wire = Wire(1)
         self._sockets = UdpSockets()
         self._packets = Packets(work, TICKS + _WARM_TICKS, legs, lambda _: None)
@@ -54,16 +56,21 @@ class Yardstick:
             self._relay()
             if tick >= _WARM_TICKS:
                 spent += time.thread_time() - before
-            for _ in self._wire.receive():
+            while self._wire.receive().count:
                 pass
         return round(spent * 1000 / (self._legs * TICKS * TICK_SECONDS), 4)
+
+    def close(self) -> None:
+        """Give the ports back."""
+        self._wire.close()
+        self._sockets.close()
 
     def _relay(self) -> None:
         count = self._sockets.receive(self._table, 0.0)
         if self._inbound:
             self._crypto.unprotect(range(count), [context.handle for context in self._inbound[:count]])
             self._crypto.protect(range(count), [context.handle for context in self._outbound[:count]])
-        self._sockets.send(self._table, count)
+        self.relayed += count - self._sockets.send(self._table, count)
 
 
 def main() -> None:

@@ -12,6 +12,8 @@ from relay.errors import OperatorError
 
 __all__ = ["register"]
 
+BenchCodec = Literal["pcmu", "pcma", "opus", "opus+pcmu"]
+
 
 def register(application: typer.Typer) -> None:
     """Add the command."""
@@ -24,7 +26,11 @@ def bench(  # noqa: PLR0913, PLR0917 - the options of the contract
         int | None, typer.Option("--conference", metavar="N", help="Mix conferences of N legs.", show_default=False)
     ] = None,
     pairs: Annotated[bool, typer.Option("--pairs", help="Calls of two legs.")] = False,
-    codec: Annotated[Literal["pcmu", "pcma", "opus"], typer.Option("--codec", help="What all legs speak.")] = "pcmu",
+    queue: Annotated[bool, typer.Option("--queue", help="Callers who wait and hear music, each alone.")] = False,
+    codec: Annotated[
+        BenchCodec,
+        typer.Option("--codec", help="What all legs speak; opus+pcmu: the first of each call Opus, the others G.711."),
+    ] = "pcmu",
     srtp: Annotated[bool, typer.Option("--srtp/--no-srtp", help="Encrypt, as AES_CM_128_HMAC_SHA1_80.")] = True,
     record: Annotated[bool, typer.Option("--record", help="Record both directions of every leg, sealed.")] = False,
     busy: Annotated[
@@ -42,14 +48,23 @@ def bench(  # noqa: PLR0913, PLR0917 - the options of the contract
 ) -> None:
     """Measure CPU time, lateness and delay of a relay on one core, under telephones on another.
 
-    Every leg says a tone of its own and must hear exactly the others, all the time. Needs Linux and two cores; the
-    figures are those of this machine in this minute: compare them with the yardstick beside them.
+    Every leg says a tone of its own and must hear exactly the others, or the music of its queue, all the time. Needs
+    Linux and two cores; the figures are those of this machine in this minute: compare them with the yardstick beside
+    them. A run of which the load was the bottleneck is void, and says so.
     """
-    if (conference is None) == (not pairs):
-        raise OperatorError("say either --conference N or --pairs")
+    if (conference is not None) + pairs + queue != 1:
+        raise OperatorError("say one of --conference N, --pairs and --queue")
     from relay.bench.run import Bench  # noqa: PLC0415 - see relay.cli.application
 
-    work = Bench(conference=conference or 2, codec=codec, srtp=srtp, record=record, busy=busy, seconds=seconds)
+    work = Bench(
+        conference=1 if queue else conference or 2,
+        codec=codec,
+        queue=queue,
+        srtp=srtp,
+        record=record,
+        busy=busy,
+        seconds=seconds,
+    )
     result = work.find_max(legs, _progress) if find_max else work.run(legs, _progress)
     if json:
         print_json(result)
