@@ -187,6 +187,8 @@ class MediaSettings(_Section):
     """Events of the tick that may wait for the control plane; more are dropped and counted."""
     receive_buffer_bytes: Annotated[int, Field(ge=65_536, le=268_435_456)] = 4_194_304
     """Receive buffer asked of the system for each media socket; 4 MiB hold 100 ms of 1,500 legs."""
+    realtime: bool = True
+    """Run the tick's thread before all others (SCHED_RR, else a raised priority), where the system permits it."""
     opus_bitrate: Annotated[int, Field(ge=8_000, le=128_000)] = 32_000
     """Bits a second of Opus to browsers."""
     opus_complexity: Annotated[int, Field(ge=0, le=10)] = 5

@@ -156,12 +156,14 @@ class Relay:
             agent=calls.agent,
             sip=calls.sip,
         )
+        _log.info("the tick's thread runs", scheduling=media.ticker.scheduling)
         https = await _serve_https(settings, files, calls.softphones, Metrics(parts), demo_agent)
         stack.push_async_callback(https.stop)
         stack.callback(calls.softphones.drain)
         await _listen_sip(settings, calls.sip)
         stack.push_async_callback(calls.sip.stop)
         stack.push_async_callback(calls.control.drain, settings.limits.drain_seconds)
+        media.ticker.settle()
         return cls(settings, parts, media.sockets, database, https, files, demo_agent)
 
     def ready(self, demo_password: str) -> Ready:
@@ -222,7 +224,7 @@ class _Media:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the relay is at its very end
                 loop.call_soon_threadsafe(_tell_long_tick, profile, count)
 
-        ticker = Ticker(plane, inbox.put, on_long=tell_long, right_of_way=right_of_way)
+        ticker = Ticker(plane, inbox.put, on_long=tell_long, right_of_way=right_of_way, first=settings.media.realtime)
         ticker.start()
         stack.push_async_callback(asyncio.to_thread, ticker.stop)
         return cls(sockets, plane, inbox, ticker)

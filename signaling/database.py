@@ -90,9 +90,9 @@ class Database:
         """A contact began: its record as far as it goes. Raises `Exhausted`."""
         self._check_owner(record)
         for key in self._keys.missing(record.initiated_at):
-            self.writer.put("a data key", self._insert(schema.data_keys, records.key_row(key)))
+            self.writer.insert("a data key", schema.data_keys, self._owned(records.key_row(key)))
         row = {**records.contact_row(record, self._keys), "closed": False}
-        self.writer.put("a contact", self._insert(schema.contacts, row))
+        self.writer.insert("a contact", schema.contacts, self._owned(row))
         self._sequences[record.contact_id] = 0
 
     def append_events(self, contact_id: str, events: Sequence[ContactEvent]) -> None:
@@ -104,7 +104,7 @@ class Database:
         if first is None:
             raise Exhausted("the beginning of this contact's log was not kept")
         rows = [records.event_row(contact_id, first + i, each, self._keys) for i, each in enumerate(events)]
-        self.writer.put("events", *(self._insert(schema.contact_events, row) for row in rows))
+        self.writer.insert("events", schema.contact_events, *map(self._owned, rows))
         self._sequences[contact_id] = first + len(events)
 
     def close_contact(self, record: ContactRecord) -> None:
@@ -307,7 +307,10 @@ class Database:
         return select(table).where(self._mine(table))
 
     def _insert(self, table: Table, row: Row) -> Insert:
-        return insert(table).values({**row, **asdict(self._scope)})
+        return insert(table).values(self._owned(row))
+
+    def _owned(self, row: Row) -> Row:
+        return {**row, **asdict(self._scope)}
 
 
 async def _fetch(connection: AsyncConnection, query: Select[Any]) -> list[Row]:

@@ -1,5 +1,8 @@
 """Writes behind the call path: a bounded queue of changes, committed in order and in batches (a shell).
 
+The rows of a batch are inserted table by table, all of a table at once: each statement costs a way to the database's
+thread and back, which a busy control loop gives only some hundred times a second.
+
 A database that fails is tried again, without end and in order, with growing pauses. A change that the database refuses
 for what it is (a broken reference) is dropped, counted and logged: it must not stop those behind it.
 """
@@ -8,11 +11,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
-from sqlalchemy import Executable, exc
+from sqlalchemy import Executable, Table, exc, insert
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from signaling.database_engine import writing
@@ -37,10 +41,13 @@ class WriteSettings:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Statements that belong together, and what to call them in a log."""
+    """Rows or statements that belong together, and what to call them in a log."""
 
     what: str
-    statements: tuple[Executable, ...]
+    statements: tuple[Executable, ...] = ()
+    table: Table | None = None
+    rows: tuple[Mapping[str, Any], ...] = ()
+    """New rows of the table, with all the columns that other new rows of it have."""
 
 
 class DatabaseWriter:
@@ -57,15 +64,22 @@ class DatabaseWriter:
         self.failures = 0
         """Attempts that failed and were made again."""
         self.written: Counter[str] = Counter()
-        """Statements that were committed, by what they are called."""
+        """Rows and statements that were committed, by what they are called."""
         self._engine = engine
         self._queue: asyncio.Queue[Change] = asyncio.Queue(settings.writes_max)
         self._task = asyncio.create_task(self._run(), name="database writer")
 
     def put(self, what: str, *statements: Executable) -> None:
-        """Queue a change; raises `Exhausted` if the queue is full."""
+        """Queue statements; raises `Exhausted` if the queue is full."""
+        self._put(Change(what, statements))
+
+    def insert(self, what: str, table: Table, *rows: Mapping[str, Any]) -> None:
+        """Queue new rows; raises `Exhausted` if the queue is full. In their batch they come before all statements."""
+        self._put(Change(what, (), table, rows))
+
+    def _put(self, change: Change) -> None:
         try:
-            self._queue.put_nowait(Change(what, statements))
+            self._queue.put_nowait(change)
         except asyncio.QueueFull:
             self.refused += 1
             raise Exhausted("too many records wait for the database") from None
@@ -121,8 +135,22 @@ class DatabaseWriter:
 
     async def _execute(self, batch: Sequence[Change]) -> None:
         async with writing(self._engine).begin() as connection:
+            for table, rows in _inserts(batch):
+                await connection.execute(insert(table), rows)
             for change in batch:
                 for statement in change.statements:
                     await connection.execute(statement)
         for change in batch:
-            self.written[change.what] += len(change.statements)
+            self.written[change.what] += len(change.statements) + len(change.rows)
+
+
+def _inserts(batch: Sequence[Change]) -> list[tuple[Table, list[Mapping[str, Any]]]]:
+    """The rows of each table, those first that others refer to."""
+    found: dict[Table, list[Mapping[str, Any]]] = {}
+    for change in batch:
+        if change.table is not None and change.rows:
+            found.setdefault(change.table, []).extend(change.rows)
+    if len(found) < 2:
+        return list(found.items())
+    tables = next(iter(found)).metadata.sorted_tables
+    return sorted(found.items(), key=lambda item: tables.index(item[0]))

@@ -218,7 +218,7 @@ async def _start(work: Work, folder: Path, way: RightOfWay, stack: AsyncExitStac
     sink: Sink = recorder.offer if recorder is not None else _nobody
     plane = Plane(provision.plane(settings), sockets, sink, entropy=os.urandom, wall=anchor.at)
     inbox = MediaInbox(asyncio.get_running_loop(), settings.media.events_max)
-    ticker = Ticker(plane, inbox.put, right_of_way=way)
+    ticker = Ticker(plane, inbox.put, right_of_way=way, first=settings.media.realtime)
     relay = BenchRelay(work, sockets, plane, ticker, recorder)
     inbox.deliver = relay.events
     ticker.start()

@@ -4,8 +4,9 @@ Python collects whenever enough objects have been made, in whatever thread makes
 plane a full collection comes every few seconds and takes as long as several ticks; even a middle one takes several
 milliseconds. So automatic collection is switched off, and the tick's thread collects once it has nothing to do: what is
 due by Python's own counts, in a gap that is as long as the last such collection took. What cannot wait any longer is
-collected all the same. A full collection that takes longer than a gap ever is freezes what it left: that is what the
-process keeps for good (modules, caches), and the next one does not look at it again.
+collected all the same. A full collection that takes longer than a gap ever is freezes what it left: most of that the
+process keeps for good (modules, caches), and the next one does not look at it again. While there are no legs, nobody
+hears a collection: then, now and then, everything is looked at.
 """
 
 from __future__ import annotations
@@ -15,17 +16,22 @@ from collections.abc import Callable
 from typing import Final
 
 YOUNG_MAX: Final = 700
-"""New objects after which the youngest are collected; the next two are Python's own thresholds as well."""
+"""New objects after which the youngest are collected; this and the next are Python's own thresholds as well."""
 MIDDLE_MAX: Final = 10
-OLD_MAX: Final = 10
+OLD_MAX: Final = 2
+"""Python's is 10: more often there is less to look at, and little fits where much does not."""
 OVERDUE: Final = 20
 """So many times as many new objects are not left uncollected, whatever is due next."""
 FULL_EVERY_SECONDS: Final = 20.0
-"""A full collection for which no gap was long enough takes place after so long, and makes a tick late."""
+"""A full collection for which no gap was long enough takes place after so long, and makes a tick late..."""
+FULL_SHARE_MAX: Final = 0.001
+"""... but not more often than so that this share of time goes into it."""
 FREEZE_SECONDS: Final = 0.010
 """A full collection that takes longer freezes what it left."""
 FREEZES_MAX: Final = 20
-"""Things that are frozen while they live are lost to the collector, if they are part of a cycle: so few times."""
+"""What is frozen while it lives, and is part of a cycle, stays until there are no legs: that happens so few times."""
+THOROUGH_EVERY_SECONDS: Final = 600.0
+"""While there are no legs."""
 
 
 class Garbage:
@@ -35,35 +41,51 @@ class Garbage:
         self._clock = clock
         self._seconds = [0.0, 0.0, 0.0]
         """What the last collection of each generation took."""
-        self._full_at = 0.0
+        self._full_at = self._thorough_at = 0.0
         self._freezes = 0
 
     def start(self) -> None:
         """Collect everything once, forget what is left, and switch automatic collection off."""
-        gc.collect()
-        gc.freeze()
         gc.disable()
-        self._full_at = self._clock()
+        self._thorough()
 
     def stop(self) -> None:
         """Leave collecting to Python again."""
         gc.enable()
 
-    def collect(self, gap_seconds: float) -> None:
-        """If something is due that fits into the gap before the next tick, or cannot wait, collect it."""
+    def collect(self, gap_seconds: float, *, is_quiet: bool = False) -> None:
+        """If something is due that fits into the gap before the next tick, or cannot wait, collect it.
+
+        `is_quiet`: nobody would hear a tick that is late.
+        """
+        if is_quiet and self._clock() - self._thorough_at >= THOROUGH_EVERY_SECONDS:
+            self._thorough()
+            return
         young, middle, old = gc.get_count()
         if young <= YOUNG_MAX:
             return
         overdue = young > YOUNG_MAX * OVERDUE
-        if old > OLD_MAX and (self._fits(2, gap_seconds) or self._clock() - self._full_at >= FULL_EVERY_SECONDS):
+        if old > OLD_MAX and (self._fits(2, gap_seconds) or self._full_is_overdue()):
             self._full()
         elif middle > MIDDLE_MAX and (self._fits(1, gap_seconds) or overdue):
             self._collect(1)
         elif self._fits(0, gap_seconds) or overdue:
             self._collect(0)
 
+    def _thorough(self) -> None:
+        gc.unfreeze()
+        self._collect(2)
+        gc.freeze()
+        self._freezes = 0
+        self._seconds[2] = 0.0
+        self._full_at = self._thorough_at = self._clock()
+
     def _fits(self, generation: int, gap_seconds: float) -> bool:
         return self._seconds[generation] < gap_seconds
+
+    def _full_is_overdue(self) -> bool:
+        interval = max(FULL_EVERY_SECONDS, self._seconds[2] / FULL_SHARE_MAX)
+        return self._clock() - self._full_at >= interval
 
     def _collect(self, generation: int) -> None:
         began = self._clock()

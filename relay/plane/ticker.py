@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
 import resource
 import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -31,6 +34,7 @@ _LONG_EVERY_SECONDS: Final = 10.0
 """So often at most one is told of ticks that ended after the next was due."""
 _LATE_SECONDS: Final = 0.002
 """A tick that began later than this looks at what other threads do, which takes it 0.02 ms."""
+_RAISED_NICE: Final = -10
 _FRAMES_MAX: Final = 3
 _WAITING: Final = frozenset({"threading", "selectors", "queue", "concurrent.futures.thread", "aiosqlite.core"})
 """Modules whose innermost call is a thread's that waits for work."""
@@ -105,6 +109,8 @@ class Ticker:
     `on_long`, too, is called on that thread, at most every ten seconds, with a tick that has just ended after the next
     one was due, and how many did so up to now.
 
+    With `first` the thread asks the system to run it before all others: it has little to do, but that at its time.
+
     Starting takes garbage collection over (see `relay.plane.garbage`) and shortens the interpreter's switch interval;
     both are settings of the whole process.
     """
@@ -116,6 +122,7 @@ class Ticker:
         *,
         on_long: Callable[[TickProfile, int], None] = lambda _profile, _count: None,
         right_of_way: RightOfWay | None = None,
+        first: bool = False,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         usage: Callable[[], ThreadUsage] = thread_usage,
@@ -125,6 +132,9 @@ class Ticker:
         self._notify = notify
         self._on_long = on_long
         self._right_of_way = right_of_way or RightOfWay()
+        self._first = first
+        self.scheduling = "normal"
+        """How the system schedules the thread; `realtime` and `raised`: before all others, where that is permitted."""
         self._usage = usage
         self._clock = clock
         self._sleep = sleep
@@ -149,6 +159,11 @@ class Ticker:
         sys.setswitchinterval(SWITCH_SECONDS)
         self._thread = threading.Thread(target=self.run, name="tick", daemon=True)
         self._thread.start()
+
+    def settle(self) -> None:
+        """The rest of the process is up as well: what it has made is not garbage, and not looked for among it."""
+        gc.collect()
+        gc.freeze()
 
     def stop(self, timeout_seconds: float = 2.0) -> None:
         """End once the steps that still wait are carried out."""
@@ -183,6 +198,8 @@ class Ticker:
 
     def run(self) -> None:
         """Tick until stopped; on the thread that `start` makes."""
+        if self._first:
+            self.scheduling = go_first()
         due = self._clock()
         while not self._stopping.is_set():
             self._right_of_way.take()
@@ -192,7 +209,7 @@ class Ticker:
             # due is followed at once, and the plane counts by its clock what was missed.
             due = self._plane.due(self._plane.tick_number + 1)
             if self._garbage is not None:
-                self._garbage.collect(due - ended)
+                self._garbage.collect(due - ended, is_quiet=not self._plane.stages.legs.by_id)
                 ended = self._clock()
             self._right_of_way.release(due)
             if ended < due:
@@ -249,6 +266,18 @@ class Ticker:
             self._failures += 1
             if self._failures == 1:
                 _log.exception("the listener of media events failed; from now on its failures are only counted")
+
+
+def go_first() -> Literal["realtime", "raised", "normal"]:
+    """Let the system run the calling thread whenever it can run, before those that have no more than their share."""
+    thread = threading.get_native_id()
+    with suppress(OSError, AttributeError):
+        os.sched_setscheduler(thread, os.SCHED_RR, os.sched_param(os.sched_get_priority_min(os.SCHED_RR)))
+        return "realtime"
+    with suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, thread, _RAISED_NICE)
+        return "raised"
+    return "normal"
 
 
 def _beside() -> tuple[str, ...]:

@@ -463,6 +463,34 @@ async def test_a_change_that_the_database_refuses_does_not_stop_those_behind_it(
     assert (database.writer.rejected, database.writer.failures) == (1, 0)
 
 
+async def test_many_contacts_are_written_in_few_statements(database):
+    await write(database, WHOLE)
+    stories = [renamed(WHOLE, f"c-{n}") for n in range(2, 22)]
+    executed: list[str] = []
+
+    def count(_connection, _cursor, statement, *_rest):
+        executed.append(" ".join(statement.split()[:3]))
+
+    event.listen(database._engine.sync_engine, "before_cursor_execute", count)
+    for story in stories:
+        database.insert_contact(record_of(story[:1]))
+        database.append_events(story[0].contact_id, story)
+        database.close_contact(record_of(story))
+    await database.wait_written()
+    event.remove(database._engine.sync_engine, "before_cursor_execute", count)
+    inserts = [statement for statement in executed if statement.startswith("INSERT")]
+    # At most two batches: one that began with the first change, and one of all others. Contacts come before their logs.
+    assert inserts in (
+        ["INSERT INTO contacts", "INSERT INTO contact_events"],
+        ["INSERT INTO contacts", "INSERT INTO contacts", "INSERT INTO contact_events"],
+    )
+    assert len([statement for statement in executed if statement.startswith("UPDATE")]) == 20
+    for story in stories:
+        assert await database.contact(story[0].contact_id) == record_of(story)
+        assert await database.events(story[0].contact_id) == tuple(story)
+    assert database.writer.written == {"a contact": 21, "events": 21 * len(WHOLE), "a contact's end": 21}
+
+
 async def test_events_need_an_open_contact(database):
     with pytest.raises(Exhausted, match="was not kept"):
         database.append_events("c-1", [started()])

@@ -8,7 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from relay.plane.garbage import FREEZE_SECONDS, FULL_EVERY_SECONDS, OVERDUE, YOUNG_MAX, Garbage
+from relay.plane.garbage import (
+    FREEZE_SECONDS,
+    FULL_EVERY_SECONDS,
+    FULL_SHARE_MAX,
+    OVERDUE,
+    THOROUGH_EVERY_SECONDS,
+    YOUNG_MAX,
+    Garbage,
+)
 
 
 class Cycle:
@@ -93,14 +101,17 @@ def test_older_generations_follow_the_younger_ones(clock: Clock) -> None:
 def test_a_full_collection_waits_for_a_long_gap_but_not_for_ever(clock: Clock) -> None:
     garbage = started(clock)
     garbage._seconds[2] = 0.050  # what the last one took
-    generations: list[int] = []
-    for _ in range(12 * 12):
+    for _ in range(12 * 4):
         litter()
         garbage.collect(0.010)
-    generations, clock.collected = clock.collected, []
-    assert generations.count(2) == 0
-    assert generations.count(1) >= 11
+    assert clock.collected.count(2) == 0
+    assert clock.collected.count(1) == 4
+    clock.collected.clear()
     clock.now += FULL_EVERY_SECONDS
+    garbage.collect(0.010)
+    assert 2 not in clock.collected  # a thousandth of the time is 50 s
+    clock.collected.clear()
+    clock.now += 0.050 / FULL_SHARE_MAX - FULL_EVERY_SECONDS
     before = gc.get_freeze_count()
     litter()
     garbage.collect(0.010)
@@ -108,3 +119,23 @@ def test_a_full_collection_waits_for_a_long_gap_but_not_for_ever(clock: Clock) -
     # It took longer than 10 ms: what it left is not looked at again.
     assert clock.took[2] > FREEZE_SECONDS
     assert gc.get_freeze_count() > before
+
+
+def test_what_was_frozen_is_looked_at_again_while_there_are_no_legs(clock: Clock) -> None:
+    frozen = litter()
+    gc.collect()
+    kept = Cycle()
+    reference = weakref.ref(kept)
+    garbage = started(clock)
+    assert frozen() is None
+    del kept  # frozen by now
+    clock.now += THOROUGH_EVERY_SECONDS
+    litter()
+    garbage.collect(0.010)
+    assert clock.collected == [0]
+    assert reference() is not None
+    garbage.collect(0.0, is_quiet=True)
+    assert clock.collected == [0, 2]
+    assert reference() is None
+    garbage.collect(0.010, is_quiet=True)
+    assert clock.collected == [0, 2]

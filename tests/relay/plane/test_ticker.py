@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from relay.media import MediaEvent, Step, StepApplied
 from relay.plane.stages import PlaneSettings
 from relay.plane.tick_profile import ThreadUsage, TickProfile
-from relay.plane.ticker import Histogram, Spread, Ticker, thread_usage
+from relay.plane.ticker import Histogram, Spread, Ticker, go_first, thread_usage
 from tests.relay.media_peers import World
 
 
@@ -216,6 +217,24 @@ def test_a_real_thread_ticks_and_ends() -> None:
     stopped_at = here.plane.tick_number
     assert not any(thread.name == "tick" for thread in threading.enumerate())
     assert here.plane.tick_number == stopped_at
+
+
+def test_a_thread_goes_first_as_far_as_the_system_permits() -> None:
+    found: list[tuple[str, int, int]] = []
+
+    def run() -> None:
+        said = go_first()
+        thread = threading.get_native_id()
+        found.append((said, os.sched_getscheduler(thread), os.getpriority(os.PRIO_PROCESS, thread)))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    ((said, policy, nice),) = found
+    assert (policy == os.SCHED_RR) == (said == "realtime")
+    assert (nice == -10) == (said == "raised")
+    # Of that thread alone.
+    assert os.sched_getscheduler(0) != os.SCHED_RR
 
 
 def test_how_long_the_plane_has_stood_still() -> None:
