@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from recorder.capture import Captured
 from relay import interfaces, media, provision
 from relay.bench import machine
@@ -26,7 +29,7 @@ from relay.errors import RelayError
 from relay.media import Address, CommandRefused, LegLatched, MediaEvent, OpenLeg, Step
 from relay.plane.plane import Plane, Sink
 from relay.plane.sockets import UdpSockets
-from relay.plane.ticker import Spread, Ticker
+from relay.plane.ticker import Histogram, Spread, Ticker
 from signaling.contact import commands as contact
 from signaling.contact.participant import ParticipantState, Role
 from signaling.contact.record import WallAnchor
@@ -130,6 +133,7 @@ class BenchRelay:
             "tick_late_ms": _spread(statistics.late_ms),
             "tick_ms": _spread(statistics.tick_ms),
             "missed_ticks": statistics.missed_ticks,
+            "ticks": {"tick_late_ms": _buckets(self._ticker, "_late"), "tick_ms": _buckets(self._ticker, "_long")},
             "concealed_ratio": round((self._concealed() - begin.concealed) / (ticks * self._work.legs), 6),
             "rss_mb": _resident_mb(),
             "others_on_core": round(others, 3),
@@ -163,6 +167,13 @@ def _side(state: ParticipantState) -> Literal["agent", "other"]:
 
 def _spread(spread: Spread) -> dict[str, float]:
     return {"p50": spread.p50, "p99": spread.p99, "max": spread.max}
+
+
+def _buckets(ticker: Ticker, name: str) -> list[tuple[float, int]]:
+    """Upper edge in milliseconds and count of what is not empty: the ticker tells percentiles, a picture shows all."""
+    histogram: Histogram = vars(ticker)[name]
+    counts: NDArray[np.int64] = vars(histogram)["_counts"]
+    return [((bucket + 1) / 10, count) for bucket, count in enumerate(map(int, counts)) if count]
 
 
 def _cpu() -> float:
