@@ -148,9 +148,13 @@ class Hearing:
         self.judgements[:] = 0
         self.forget(np.arange(len(self.good)))
 
-    def delays(self) -> Delays:
+    def delays_ms(self) -> NDArray[np.float64]:
         """Of all marks since `begin`."""
-        found = np.concatenate([np.zeros(0, np.int64), *self._delays_ns]) / 1e6
+        return np.concatenate([np.zeros(0, np.int64), *self._delays_ns]) / 1e6
+
+    def delays(self) -> Delays:
+        """Their percentiles."""
+        found = self.delays_ms()
         if not found.size:
             return Delays(0.0, 0.0, 0)
         p50, p99 = np.percentile(found, [50, 99])

@@ -152,6 +152,7 @@ class BenchRelay:
             "tick_ms": _spread(statistics.tick_ms),
             "missed_ticks": statistics.missed_ticks,
             "worst_ticks": [asdict(profile) for profile in statistics.worst],
+            "ticks": {"tick_late_ms": self._ticker.lateness.counts(), "tick_ms": self._ticker.durations.counts()},
             "concealed_ratio": round((self._concealed() - begin.concealed) / (ticks * self._work.legs), 6),
             "rss_mb": _resident_mb(),
             "others_on_core": round(others, 3),

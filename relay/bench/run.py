@@ -22,6 +22,8 @@ LOAD_LATE_MS_MAX: Final = 5.0
 OTHERS_ON_CORE_MAX: Final = 0.05
 SETUPS_MIN: Final = 0.95
 """Of the set-ups that are wanted, so many must have been made, or the result says so."""
+DISTRIBUTIONS: Final = "distributions"
+"""Beside the fields of `--json`, what stands behind the percentiles, for a picture."""
 _CORES: Final = tuple(sorted(os.sched_getaffinity(0)))
 """Those that this program may use, before it moves itself to one of them."""
 
@@ -112,6 +114,7 @@ def _run(work: Work, progress: Progress) -> Result:
         "notes": notes,
         "others_on_core": relay["others_on_core"],
         "machine": machine.description(),
+        DISTRIBUTIONS: {**relay["ticks"], "mouth_to_ear_ms": load["delays"]},
     }
     if work.busy:
         result |= {"busy": relay["busy"], "idle": _idle(measured.relay[0], measured.load[0])}

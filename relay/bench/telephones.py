@@ -208,12 +208,19 @@ class Telephones:
             "judgements": int(self._hearing.judgements.sum()),
             "mouth_to_ear_ms": {"p50": delays.p50, "p99": delays.p99} if delays.count else {"p50": None, "p99": None},
             "marks": delays.count,
+            "delays": _counted(self._hearing.delays_ms()),
             "dropped": machine.dropped_datagrams(frozenset(port for _, port in self.addresses)),
             "load_late_ms": {"p50": round(float(late[0]), 2), "p99": round(float(late[1]), 2)},
             "load_cpu_ms_per_leg_second": round(
                 self._count.cpu_seconds * 1000 / self._work.legs / self._count.seconds, 4
             ),
         }
+
+
+def _counted(delays_ms: NDArray[np.float64]) -> list[tuple[float, int]]:
+    """In buckets of a millisecond: upper edge and count of those that are not empty."""
+    buckets, counts = np.unique(np.floor(delays_ms), return_counts=True)
+    return list(zip((buckets + 1).tolist(), counts.tolist(), strict=True))
 
 
 def _opposite(phases: list[float]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Literal, cast
 
 import typer
@@ -44,6 +45,9 @@ def bench(  # noqa: PLR0913, PLR0917 - the options of the contract
         bool, typer.Option("--find-max", help="Begin with --legs and find the largest number that goes well.")
     ] = False,
     seconds: Annotated[float, typer.Option("--seconds", help="How long is measured, after a warm-up of 2 s.")] = 10.0,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="OUT.png", help="Draw the result.", show_default=False)
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measure CPU time, lateness and delay of a relay on one core, under telephones on another.
@@ -54,8 +58,11 @@ def bench(  # noqa: PLR0913, PLR0917 - the options of the contract
     """
     if (conference is not None) + pairs + queue != 1:
         raise OperatorError("say one of --conference N, --pairs and --queue")
-    from relay.bench.run import Bench  # noqa: PLC0415 - see relay.cli.application
+    from relay.bench import plot as drawing  # noqa: PLC0415 - see relay.cli.application
+    from relay.bench.run import DISTRIBUTIONS, Bench  # noqa: PLC0415
 
+    if plot is not None:
+        drawing.check(plot)
     work = Bench(
         conference=1 if queue else conference or 2,
         codec=codec,
@@ -66,6 +73,9 @@ def bench(  # noqa: PLR0913, PLR0917 - the options of the contract
         seconds=seconds,
     )
     result = work.find_max(legs, _progress) if find_max else work.run(legs, _progress)
+    distributions = result.pop(DISTRIBUTIONS)
+    if plot is not None:
+        drawing.draw(result, distributions, plot)
     if json:
         print_json(result)
     else:

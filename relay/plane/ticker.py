@@ -91,6 +91,11 @@ class Histogram:
         p50, p99 = ((int(np.searchsorted(below, share * total)) + 1) * _BUCKET_SECONDS * 1000 for share in (0.50, 0.99))
         return Spread(round(p50, 1), round(p99, 1), round(self._max * 1000, 3), total)
 
+    def counts(self) -> list[tuple[float, int]]:
+        """Upper edge in milliseconds, and count, of every bucket that is not empty."""
+        counts = enumerate(self._counts.tolist(), 1)
+        return [(round(bucket * _BUCKET_SECONDS * 1000, 1), count) for bucket, count in counts if count]
+
     def reset(self) -> None:
         """Begin anew."""
         self._counts[:] = 0
@@ -138,8 +143,9 @@ class Ticker:
         self._usage = usage
         self._clock = clock
         self._sleep = sleep
-        self._late = Histogram()
-        self._long = Histogram()
+        self.lateness = Histogram()
+        """From when ticks were due to when they began; since the last reset."""
+        self.durations = Histogram()
         self._garbage: Garbage | None = None
         self._worst = WorstTicks()
         self._long_ticks = 0
@@ -176,8 +182,8 @@ class Ticker:
     def statistics(self) -> TickerStatistics:
         """From any thread."""
         return TickerStatistics(
-            self._late.spread(),
-            self._long.spread(),
+            self.lateness.spread(),
+            self.durations.spread(),
             self._plane.counters["missed_ticks"] - self._missed_before,
             self._long_ticks - self._long_before,
             self._worst.kept,
@@ -190,8 +196,8 @@ class Ticker:
 
     def reset(self) -> None:
         """Forget what was measured so far (a warm-up)."""
-        self._late.reset()
-        self._long.reset()
+        self.lateness.reset()
+        self.durations.reset()
         self._worst.reset()
         self._long_before = self._long_ticks
         self._missed_before = self._plane.counters["missed_ticks"]
@@ -222,14 +228,14 @@ class Ticker:
 
     def _tick(self, due: float, now: float) -> None:
         plane, late = self._plane, now - due
-        self._late.add(late)
+        self.lateness.add(late)
         beside = _beside() if late > _LATE_SECONDS else ()  # now: whoever held the interpreter has just let it go
         before, received = self._usage(), plane.outcomes.received
         events = plane.tick(now)
         self._notify_guarded(events)
         plane.times.end("hand_over")
         self._ended = ended = self._clock()
-        self._long.add(ended - now)
+        self.durations.add(ended - now)
         late_ms, tick_ms, is_long = late * 1000, (ended - now) * 1000, ended > due + TICK_SECONDS
         if not (is_long or self._worst.takes(late_ms, tick_ms)):
             return

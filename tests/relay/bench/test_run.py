@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Generator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -77,8 +78,11 @@ def test_everybody_hears_exactly_the_others(record: bool) -> None:
     assert result["yardstick_cpu_ms_per_leg_second"] > 0
 
 
-def test_pairs_without_encryption() -> None:
-    result = koppel_bench("--pairs", "--legs", "4", "--seconds", "1", "--no-srtp", "--codec", "pcma", good=4)
+def test_pairs_without_encryption(tmp_path: Path) -> None:
+    wanted = ["--pairs", "--legs", "4", "--seconds", "1", "--no-srtp", "--codec", "pcma"]
+    result = koppel_bench(*wanted, "--plot", str(tmp_path / "out.png"), good=4)
+    assert (tmp_path / "out.png").read_bytes()[:4] == b"\x89PNG"
+    assert "distributions" not in result
     assert_contract(result)
     assert result["content_ok_legs"] == 4
     assert result["authenticated_ratio"] == 0
@@ -115,3 +119,6 @@ def test_a_relay_that_crosses_conferences_is_found_out(monkeypatch: pytest.Monke
     assert result["content_ok_legs"] == 9
     assert result["refused"] == 0
     assert result["delivered_ratio"] > 0.9
+    ticks = {name: sum(count for _, count in counts) for name, counts in result["distributions"].items()}
+    assert ticks["tick_ms"] == ticks["tick_late_ms"] > 0
+    assert ticks["mouth_to_ear_ms"] > 0
