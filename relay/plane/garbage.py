@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import Final
 
 YOUNG_MAX: Final = 700
-"""New objects after which the youngest are collected; this and the next are Python's own thresholds as well."""
-MIDDLE_MAX: Final = 10
-OLD_MAX: Final = 2
-"""Python's is 10: more often there is less to look at, and little fits where much does not."""
+"""New objects after which the youngest are collected, as Python does."""
+MIDDLE_MAX: Final = 4
+OLD_MAX: Final = 1
+"""Python's are 10 and 10: more often there is less to look at, and little fits where much does not."""
 OVERDUE: Final = 20
 """So many times as many new objects are not left uncollected, whatever is due next."""
 FULL_EVERY_SECONDS: Final = 20.0
@@ -27,7 +27,8 @@ FULL_EVERY_SECONDS: Final = 20.0
 FULL_SHARE_MAX: Final = 0.001
 """... but not more often than so that this share of time goes into it."""
 FREEZE_SECONDS: Final = 0.010
-"""A full collection that takes longer freezes what it left."""
+FREEZE_OBJECTS: Final = 5_000
+"""A full collection that takes longer, and leaves more, freezes what it left."""
 FREEZES_MAX: Final = 20
 """What is frozen while it lives, and is part of a cycle, stays until there are no legs: that happens so few times."""
 THOROUGH_EVERY_SECONDS: Final = 600.0
@@ -95,7 +96,11 @@ class Garbage:
     def _full(self) -> None:
         self._collect(2)
         self._full_at = self._clock()
-        if self._seconds[2] > FREEZE_SECONDS and self._freezes < FREEZES_MAX:
+        if (
+            self._seconds[2] > FREEZE_SECONDS
+            and self._freezes < FREEZES_MAX
+            and len(gc.get_objects(2)) > FREEZE_OBJECTS
+        ):
             self._freezes += 1
             gc.freeze()
             self._seconds[2] = 0.0  # the next one has little to look at
