@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TINY = {
+    "capacity": ["--rows", "pairs", "--legs", "4", "--seconds", "1"],
     "codecs": ["--times", "1"],
     "isolation": ["--legs", "3", "--seconds", "0.2"],
     "mixer": ["--ticks", "1"],
