@@ -26,6 +26,7 @@ TICK_MS: Final = 20.0
 _SLOT_MASK: Final = 0x0FFFFFFF
 _FRESH_TICKS: Final = 100
 """Of a stream this young the first late packet already says that the depth was guessed wrong."""
+_SCORE_KEPT_A_TICK: Final = 0.98
 _WINDOW_TICKS: Final = 25
 _WINDOWS: Final = 16
 _WINDOWS_SHORT: Final = 2
@@ -115,6 +116,8 @@ class JitterBuffers:
         self._owner = np.zeros((legs_max, 2 * self.settings.slots), np.int32)
         self._owner_of_slot = self._owner.reshape(-1)[: legs_max * self.settings.slots]
         self._score = np.zeros(legs_max, np.float64)
+        """Of late packets, at the tick of the last one; it fades from then on."""
+        self._scored_at = np.zeros(legs_max, np.int64)
         self._slack = np.full(legs_max, np.inf)
         self._slacks = np.full((legs_max, _WINDOWS), -np.inf)
         self._jump = np.zeros(legs_max, np.int64)
@@ -198,9 +201,8 @@ class JitterBuffers:
         return int(taken.places[0]), taken.all_whole
 
     def end_tick(self, legs: Rows) -> None:
-        """Let scores fade; twice a second, decide which buffers are deeper than their slack asks for."""
+        """Twice a second, decide which buffers are deeper than their slack asks for."""
         self._ticks += 1
-        self._score *= 0.98
         if self._ticks % _WINDOW_TICKS == 0:
             self._measure(legs)
 
@@ -303,7 +305,9 @@ class JitterBuffers:
 
     def _consider_growth(self, leg: int, slots: int) -> None:
         """A packet missed its tick by `slots`: wait for its kind from now on, if lateness recurs."""
-        self._score[leg] += 1.0
+        elapsed = self._ticks - int(self._scored_at[leg])
+        self._score[leg] = self._score[leg] * _SCORE_KEPT_A_TICK**elapsed + 1.0
+        self._scored_at[leg] = self._ticks
         fresh = self._ticks - int(self._began[leg]) < _FRESH_TICKS
         if not fresh and self._score[leg] < self.settings.lateness_score:
             return

@@ -245,7 +245,7 @@ class Plane:
         stages = self.stages
         stages.conferences.mix(tick)
         stages.loudness.measure_heard(stages.conferences.sounds)
-        levels = stages.loudness.report(tick, np.flatnonzero(stages.conferences.members > 0))
+        levels = stages.loudness.report(tick, stages.conferences.members)
         if levels is not None:
             self._events.append(levels)
 

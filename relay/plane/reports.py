@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mixer.frame import Pcm, Rate, Samples
 from mixer.levels import REPORT_TICKS, Levels, Meter, mean_square
@@ -201,9 +202,12 @@ class Loudness:
         self._to.reset(row)
         self._said[row] = 0
 
-    def report(self, tick: int, rows: Rows) -> media.Levels | None:
-        """Every tenth tick, the levels of the legs in conferences."""
-        if tick % REPORT_TICKS or not rows.size:
+    def report(self, tick: int, members: NDArray[np.int32]) -> media.Levels | None:
+        """Every tenth tick, the levels of the legs that are in any conference: `members` says in how many each is."""
+        if tick % REPORT_TICKS:
+            return None
+        rows = np.flatnonzero(members > 0)
+        if not rows.size:
             return None
         said, talking = self._from.report(rows)
         heard = self._to.read(rows)

@@ -13,6 +13,7 @@ import errno
 import functools
 import importlib
 import os
+import selectors
 import socket
 import struct
 import sys
@@ -58,7 +59,10 @@ class UdpSockets:
         self.hosts = PeerHosts(entropy)
         self.rejected = 0
         """Datagrams that the system refused to send."""
-        self._first = 0
+        self._turn = 0
+        self._selector = selectors.DefaultSelector()
+        for each in self._sockets:
+            self._selector.register(each.opened, selectors.EVENT_READ, each)
         self._driver: _Driver = _driver(self._settings.batch_max, self.hosts)
         self._by_address = {each.name: each.opened for each in self._sockets}
 
@@ -70,12 +74,14 @@ class UdpSockets:
     def receive(self, table: PacketTable, now: float) -> int:
         """Fill rows with what has come; a full table leaves the rest in the kernel, and another socket goes first."""
         self.hosts.begin_batch()
+        # Most have nothing: RTCP comes multiplexed, and of many addresses a relay uses few.
+        ready: list[_Socket] = [key.data for key, _ in self._selector.select(0)]
+        if len(ready) > 1:
+            ready.sort(key=lambda each: (each.index + self._turn) % len(self._sockets))
+        self._turn += 1
         count = 0
-        sockets = len(self._sockets)
-        for offset in range(sockets):
-            each = self._sockets[(self._first + offset) % sockets]
+        for each in ready:
             count += self._driver.receive(each, table, count, now)
-        self._first = (self._first + 1) % sockets
         return count
 
     def send(self, table: PacketTable, count: int) -> int:
@@ -98,6 +104,7 @@ class UdpSockets:
 
     def close(self) -> None:
         """Give the ports back."""
+        self._selector.close()
         _close(self._sockets)
 
 
@@ -134,7 +141,7 @@ class _Batched:
         descriptor, count = source.opened.fileno(), first
         while count < table.rows:
             asked = min(self._batch_max, table.rows - count)
-            messages.expect(count, count + asked)
+            messages.expect()
             pointer = messages.pointer(count)
             got = self._library.recvmmsg(descriptor, pointer, asked, socket.MSG_DONTWAIT, self._ffi.NULL)
             count += max(got, 0)
@@ -219,23 +226,27 @@ class _Messages:
         self._headers["iov"] = self._vectors.ctypes.data + row * np.uint64(16)
         self._headers["iovlen"] = 1
         self._controls = self._control.ctypes.data + row * np.uint64(_CONTROL_BYTES)
+        self._used = rows
+        """Rows up to here may have other sizes than receiving wants."""
         self._base: Any = _system_calls()[0].cast("char *", self._headers.ctypes.data)
 
     def pointer(self, row: int) -> object:
         """The address of a row's `mmsghdr`."""
         return self._base + self.HEADER.itemsize * row
 
-    def expect(self, first: int, end: int) -> None:
-        """Prepare rows for receiving: the kernel overwrote the sizes the last time."""
-        rows = slice(first, end)
-        self._vectors["length"][rows] = self._table.stride
-        self._headers["namelen"][rows] = self.NAME.itemsize
-        self._headers["control"][rows] = self._controls[rows]
-        self._headers["controllen"][rows] = _CONTROL_BYTES
+    def expect(self) -> None:
+        """Make ready for receiving what was used since the last time: the kernel, or sending, overwrote its sizes."""
+        used, self._used = slice(0, self._used), 0
+        if used.stop:
+            self._vectors["length"][used] = self._table.stride
+            self._headers["namelen"][used] = self.NAME.itemsize
+            self._headers["control"][used] = self._controls[used]
+            self._headers["controllen"][used] = _CONTROL_BYTES
 
     def read(self, first: int, end: int, now: float) -> None:
         """Turn what the kernel wrote into columns of the table, but for the peers' names."""
         rows, table = slice(first, end), self._table
+        self._used = max(self._used, end)
         headers, control = self._headers[rows], self._control[rows]
         table.length[rows] = np.where(headers["flags"] & socket.MSG_TRUNC, OVERSIZED, headers["length"])
         # The kernel stamps wall time; the offset is taken anew each time, since wall clocks are set and slewed.
@@ -261,6 +272,7 @@ class _Messages:
     def write(self, first: int, end: int) -> None:
         """Prepare rows for sending, but for the peers' names."""
         rows = slice(first, end)
+        self._used = max(self._used, end)
         self._vectors["length"][rows] = self._table.length[rows]
         self._headers["control"][rows] = 0
         self._headers["controllen"][rows] = 0
