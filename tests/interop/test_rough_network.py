@@ -77,7 +77,7 @@ async def test_a_flood_of_junk(relay):
                 task.cancel()
             await asyncio.gather(*flood, return_exceptions=True)
         after = await relay.metrics()
-        for reason in ("malformed", "strangers", "control_dropped"):
+        for reason in ("malformed", "strangers", "control_misdirected"):
             name = f"koppel_packets_dropped_total{{{reason}}}"
             assert after[name] > before[name], reason
         assert (
