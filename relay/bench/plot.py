@@ -63,6 +63,9 @@ def _title(result: Result) -> str:
     if not result["queue"] and result["conference"] == 2:
         work = "legs in calls of two"
     traits = [result["codec"], "SRTP" if result["srtp"] else "plain RTP", *(["recorded"] if result["record"] else [])]
+    if "busy" in result:
+        done = result["busy"]
+        traits.append(f"beside {done['setups']} set-ups and {done['logins']} log-ins")
     return f"{result['legs']} {work} · {' · '.join(traits)} · {result['seconds']:g} s"
 
 

@@ -25,6 +25,7 @@ class BenchProcess:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            process_group=0,  # an interrupt at the keyboard is for us, who end it in order
             # Before any thread is there, so that all of them stay on the core.
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 - no thread of ours runs yet
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},

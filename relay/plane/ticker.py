@@ -82,14 +82,15 @@ class Histogram:
         self._max = max(self._max, seconds)
 
     def spread(self) -> Spread:
-        """Percentiles, as the upper edges of their buckets."""
+        """Percentiles, as the upper edges of their buckets, but never above the longest."""
         counts = self._counts.copy()
         total = int(counts.sum())
         if total == 0:
             return Spread(0.0, 0.0, 0.0, 0)
         below = np.cumsum(counts)
         p50, p99 = ((int(np.searchsorted(below, share * total)) + 1) * _BUCKET_SECONDS * 1000 for share in (0.50, 0.99))
-        return Spread(round(p50, 1), round(p99, 1), round(self._max * 1000, 3), total)
+        most = round(self._max * 1000, 3)
+        return Spread(min(round(p50, 1), most), min(round(p99, 1), most), most, total)
 
     def counts(self) -> list[tuple[float, int]]:
         """Upper edge in milliseconds, and count, of every bucket that is not empty."""

@@ -132,6 +132,7 @@ READ_AFTER_WRITING = {
     "jitter._owner": "scratch of one batch",
     "jitter._owner_of_slot": "the same, for whole slots",
     "jitter._score": "set by the first packet",
+    "jitter._slacks": "windows of the ticks since it opened, and not heard",
     "jitter._scored_at": "set when a packet is late",
     "jitter._skip_at": "set when something is to be skipped",
     "jitter._began": "set by the first packet",
