@@ -230,7 +230,10 @@ class TelephoneEvent:
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """Loudness every 200 ms: parallel tuples; dBov, -127.0 is digital silence (RFC 6465 convention, negated)."""
+    """Loudness every 200 ms: parallel tuples; dBov, -127.0 is digital silence (RFC 6465 convention, negated).
+
+    An Opus leg that nobody hears and nobody records is not decoded, and silent here.
+    """
 
     leg_ids: tuple[LegId, ...]
     from_leg: tuple[float, ...]

@@ -36,6 +36,7 @@ class Conferences:
         self._rows: dict[ConferenceId, frozenset[int]] = {}
         self.sounds: dict[Rate, list[int]] = {rate: [] for rate in RATES}
         """The relay's own sounds that somebody hears at each rate in this tick, as rows of the mixer."""
+        self._heard_legs: tuple[tuple[Rows, ...], NDArray[np.bool_]] = (), np.zeros(self.mixer.rows_max, np.bool_)
         self._heard: dict[Rate, tuple[Rows, list[int], Rows]] = {}
 
     def __len__(self) -> int:
@@ -84,6 +85,16 @@ class Conferences:
                 self._count(conference_id, rows - {row})
         self.mixer.release_row(row)
         self._resamplers.forget(row)
+
+    def heard(self) -> NDArray[np.bool_]:
+        """By leg: whether the coming `mix` needs its sound."""
+        speakers = tuple(self.mixer.speakers_at(rate) for rate in RATES)
+        known, heard = self._heard_legs
+        if len(known) != len(speakers) or any(one is not other for one, other in zip(known, speakers, strict=True)):
+            heard = np.zeros(self.mixer.rows_max, np.bool_)
+            heard[np.concatenate(speakers)] = True
+            self._heard_legs = speakers, heard
+        return heard[: self._legs.legs_max]
 
     def mix(self, tick: int) -> None:
         """Bring what is heard at each rate to that rate, and mix."""

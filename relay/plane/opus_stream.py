@@ -30,6 +30,7 @@ class OpusStream:
         self._rest: Samples = np.zeros(0, np.int16)
         self._run = CONCEALED_TICKS
         """Ticks since the last real sound, as in `relay.plane.concealment`."""
+        self._is_passed_over = False
         self._fade = np.linspace(1, 0, SAMPLES, dtype=np.float32)
         self._rise = np.linspace(0, 1, _JOIN_SAMPLES, dtype=np.float32)
 
@@ -49,6 +50,7 @@ class OpusStream:
 
     def take(self, half: int, filled: int, out: Samples) -> bool:
         """Write the sound of one slot to `out`; False: some of it is made up, or silence."""
+        self._is_passed_over = False
         if not self._rest.size and filled == 0x0101:
             payload = self._packets.get(half)
             # Of another length, the halves sort it out: a decoder must not see a packet twice.
@@ -58,6 +60,16 @@ class OpusStream:
                     return self._real(out)
         first, second = (self._take_half(half + k, out[k * HALF_SAMPLES : (k + 1) * HALF_SAMPLES]) for k in (0, 1))
         return self._real(out) if first and second else self._made_up(out)
+
+    def pass_over(self, half: int) -> None:
+        """A slot plays that nobody hears: its packets are of no use, and what comes after it begins anew."""
+        for each in (half, half + 1):
+            self._packets.pop(each, None)
+        if not self._is_passed_over:
+            self._is_passed_over = True
+            self._rest = self._rest[:0]
+            self._decoder.reset()
+            self._run = CONCEALED_TICKS
 
     @property
     def silent(self) -> bool:

@@ -79,6 +79,8 @@ class Plane:
         self._events: list[MediaEvent] = []
         self._rows: Rows = np.zeros(0, np.intp)
         self._groups: tuple[tuple[int, Rows], ...] = ()
+        self._tapped = np.zeros(settings.legs_max, np.bool_)
+        """By leg: whether it has a track, its gate open or not."""
         self._said: set[str] = set()
 
     def apply(self, step: Step) -> None:
@@ -214,8 +216,9 @@ class Plane:
         """Who is on a contact may have changed: those who came begin with an empty buffer."""
         stages = self.stages
         legs = stages.legs
-        active = stages.conferences.members > 0
-        active[stages.taps.tapped()] = True
+        self._tapped[:] = False
+        self._tapped[stages.taps.tapped()] = True
+        active = (stages.conferences.members > 0) | self._tapped
         for row in np.flatnonzero(active & ~legs.active).tolist():
             stages.intake.begin_playout(legs.leg(row))
             stages.playout.open(row)
@@ -231,9 +234,10 @@ class Plane:
     def _play(self, tick: int) -> None:
         """A slot of every leg on a contact: to the mixer's tables, the taps and the meters."""
         stages = self.stages
+        needed = stages.conferences.heard() | self._tapped
         for encoding, rows in self._groups:
             if rows.size:
-                played = stages.playout.play(encoding, rows)
+                played = stages.playout.play(encoding, rows, needed)
                 stages.taps.write(encoding, played, tick)
                 self._measure(played, tick)
         stages.jitter.end_tick(self._rows)

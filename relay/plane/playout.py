@@ -14,6 +14,7 @@ from relay.plane.concealment import Concealment
 from relay.plane.jitter import FULL, JitterBuffers
 from relay.plane.legs import LAWS, OPUS, LegTable
 from relay.plane.opus_stream import SAMPLES as OPUS_SAMPLES
+from relay.plane.opus_stream import OpusStream
 from relay.plane.packets import Bytes, Rows
 from relay.plane.rings import SLOT_BYTES, PayloadRings
 
@@ -56,10 +57,13 @@ class Playout:
         self._narrow[leg] = 0
         self._wide[leg] = 0
 
-    def play(self, encoding: int, rows: Rows) -> Played:
-        """The present slot of the legs of one encoding."""
+    def play(self, encoding: int, rows: Rows, needed: NDArray[np.bool_]) -> Played:
+        """The present slot of the legs of one encoding; who is not `needed` (by leg) need not be decoded.
+
+        G.711 costs so little that it is decoded all the same; an Opus leg that nobody hears is silent.
+        """
         if encoding == OPUS:
-            return self._play_opus(rows)
+            return self._play_opus(rows, needed.take(rows).tolist())
         return self._play_g711(LAWS[encoding], rows)
 
     def codes(self, law: g711.Law, legs: Rows) -> Bytes:
@@ -130,7 +134,7 @@ class Playout:
             sound += (following - sound) * np.linspace(0.0, 1.0, SLOT_BYTES, dtype=np.float32)
         return True
 
-    def _play_opus(self, rows: Rows) -> Played:
+    def _play_opus(self, rows: Rows, needed: list[bool]) -> Played:
         first = self._jitter.slot[rows] << 1
         filled = self._jitter.take(rows).filled
         frames = self._samples[: rows.size]
@@ -139,6 +143,10 @@ class Playout:
             self._legs.at_work = leg = self._legs.leg(row)
             stream = leg.opus
             assert stream is not None, "legs of this encoding have one"
+            if not needed[i]:
+                self._pass_over(stream, row, int(first[i]))
+                frames[i] = 0
+                continue
             whole = stream.take(int(first[i]), int(filled[i]), frames[i])
             concealed[i], lost[i] = not whole and not stream.silent, not whole and stream.silent
             if whole and self._jitter.skips[row] > 0:
@@ -147,6 +155,12 @@ class Playout:
         self._wide[rows] = frames
         self._legs.concealed[rows] += concealed
         return Played(rows, frames, frames, concealed, lost)
+
+    def _pass_over(self, stream: OpusStream, row: int, first: int) -> None:
+        stream.pass_over(first)
+        if self._jitter.skips[row] > 0:
+            self._jitter.skip(row)
+            stream.pass_over(first + 2)
 
     def _skip_opus(self, row: int, frame: Samples) -> None:
         sound = frame.astype(np.float32)

@@ -240,3 +240,37 @@ def test_levels_of_who_hears_one_voice_music_or_nobody() -> None:
     assert heard[a.leg_id] == said[b.leg_id]
     assert -40 < heard[c.leg_id] < -10
     assert heard[d.leg_id] == -127.0
+
+
+def test_an_opus_leg_that_nobody_hears_is_not_decoded_and_begins_anew_when_it_is() -> None:
+    world = World()
+    a, b = OpusPhone("a", 1, 400.0), OpusPhone("b", 2, 700.0)
+    world.phones += [a, b]
+    world.apply(a.open(), b.open())
+    for phone in (a, b):
+        hears(world, phone, MUSIC)
+    world.run(60)
+    stream = world.plane.stages.legs.by_id[a.leg_id].opus
+    assert stream is not None
+    assert stream.silent
+    assert len(stream._packets) <= 2, "what nobody heard is not kept"
+    assert world.of(media.Levels)[-1].from_leg == (-127.0, -127.0)
+    world.conference(a, b)
+    world.run(60)
+    assert a.hears(700.0) > 6000
+    assert b.hears(400.0) > 6000
+    assert world.plane.stages.legs.concealed.sum() == 0
+
+
+def test_a_recorded_opus_leg_that_nobody_hears_is_decoded_all_the_same() -> None:
+    world = World()
+    a = OpusPhone("a", 1, 400.0)
+    world.phones.append(a)
+    world.apply(a.open())
+    hears(world, a, MUSIC)
+    world.apply(media.OpenRecording("k"), media.OpenTrack("k", "t", a.leg_id, "p", "other"), contact_id="k")
+    world.run(100)
+    world.apply(media.CloseRecording("k"), contact_id="k")
+    world.tick()
+    stored = np.frombuffer(b"".join(frame.payload for frame in world.frames("t")), np.int16).astype(np.float64)
+    assert power(stored[48_000:], 400.0, 48_000) > PRESENT
