@@ -27,6 +27,11 @@ PACKET_SAMPLES_MAX_48K = 5760
 """A packet lasts at most 120 ms (RFC 6716 §3.2.5)."""
 PAYLOAD_BYTES_MAX = 1275
 """One frame; longer packets hold several (RFC 6716 §3.2.1). What we send holds one."""
+FRAME_SAMPLES = np.array(
+    [480, 960, 1920, 2880] * 3 + [480, 960] * 2 + [120, 240, 480, 960] * 4,  # SILK, hybrid, CELT
+    np.int32,
+)
+"""By configuration, the upper five bits of a packet: samples at 48,000 Hz of each of its frames (RFC 6716 §3.1)."""
 EXPECTED_LOSS_PERCENT = 10
 """What the encoder plans its in-band FEC for until `set_expected_loss` says better."""
 

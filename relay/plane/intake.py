@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from relay.codecs.opus import is_packet, packet_samples
+from relay.codecs.opus import FRAME_SAMPLES, PAYLOAD_BYTES_MAX, is_packet, packet_samples
 from relay.media import ControlDatagram, LegLatched, MediaEvent, TelephoneEvent
 from relay.plane.dtmf import PAYLOAD_BYTES, EndedEvent
 from relay.plane.endpoints import UNKNOWN, Endpoints
@@ -398,28 +398,38 @@ class Intake:
 
     def _place(self, packets: Packets, ages_ms: NDArray[np.float64]) -> None:
         """Put sound where it plays."""
-        offsets, durations = payload_bounds(self._table, packets.rows, packets.words)
+        offsets, sizes = payload_bounds(self._table, packets.rows, packets.words)
         opus = np.flatnonzero(self._legs.encoding.take(packets.legs) == OPUS)
+        durations: NDArray[np.int32] = sizes
         units: NDArray[np.int32] | int = HALF_BYTES
         if opus.size:
-            self._measure_opus(packets.rows[opus], opus, offsets, durations)
-            units = np.full(durations.size, HALF_BYTES, np.int32)
-            units[opus] = HALF_SAMPLES
+            durations, units = self._measure_opus(packets.rows, opus, offsets, sizes)
         sound = (durations > 0) & (durations % units == 0)
         if not sound.all():
             self.outcomes.dropped.payload_malformed += int(np.count_nonzero(~sound))
-            packets, offsets, durations, ages_ms = packets.only(sound), offsets[sound], durations[sound], ages_ms[sound]
+            packets, offsets, sizes = packets.only(sound), offsets[sound], sizes[sound]
+            durations, ages_ms = durations[sound], ages_ms[sound]
         placement = self._jitter.place(packets.legs, packets.timestamps, durations, ages_ms)
         self._count_placed(placement, packets.rows.size)
         if opus.size:
-            placement = self._keep_opus(packets, offsets, placement)
+            placement = self._keep_opus(packets, offsets, sizes, placement)
         self._rings.put(packets.legs, placement, self._table, packets.rows, offsets)
 
-    def _measure_opus(self, rows: Rows, opus: Rows, offsets: NDArray[np.int32], durations: NDArray[np.int32]) -> None:
-        """How long packets last, by what they say themselves (RFC 6716 §3.1) and not by their size."""
-        for row, i in zip(rows.tolist(), opus.tolist(), strict=True):
-            payload = self._table.data[row, offsets[i] : offsets[i] + max(durations[i], 0)]
+    def _measure_opus(
+        self, rows: Rows, opus: Rows, offsets: NDArray[np.int32], sizes: NDArray[np.int32]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """How long packets last, those of Opus (indices `opus`) by what they say themselves, and of what unit."""
+        durations, units = sizes.copy(), np.full(sizes.size, HALF_BYTES, np.int32)
+        there = sizes[opus] > 0
+        first = self._table.data[rows[opus], np.where(there, offsets[opus], 0)]
+        # One frame, which nearly all packets hold: whole whatever its bytes are (RFC 6716 §3.2.2).
+        is_single = there & (first & 3 == 0) & (sizes[opus] <= PAYLOAD_BYTES_MAX + 1)
+        durations[opus] = np.where(is_single, FRAME_SAMPLES[first >> 3], 0)
+        for i in opus[there & ~is_single].tolist():
+            payload = self._table.data[rows[i], offsets[i] : offsets[i] + sizes[i]]
             durations[i] = packet_samples(payload, payload.size) if is_packet(payload, payload.size) else 0
+        units[opus] = HALF_SAMPLES
+        return durations, units
 
     def _count_placed(self, placement: Placement, packets: int) -> None:
         taken, dropped, kept = self.outcomes.taken, self.outcomes.dropped, placement.kept.size
@@ -428,20 +438,19 @@ class Intake:
         dropped.late += placement.late
         dropped.early += packets - kept - placement.late
 
-    def _keep_opus(self, packets: Packets, offsets: NDArray[np.int32], placement: Placement) -> Placement:
+    def _keep_opus(
+        self, packets: Packets, offsets: NDArray[np.int32], sizes: NDArray[np.int32], placement: Placement
+    ) -> Placement:
         """Keep the packets of Opus legs; returns the others' places."""
-        table = self._table
-        opus = self._legs.encoding[packets.legs[placement.kept]] == OPUS
-        for kept in np.flatnonzero(opus).tolist():
-            i = int(placement.kept[kept])
-            self._legs.at_work = leg = self._legs.leg(int(packets.legs[i]))
-            stream = leg.opus
-            assert stream is not None, "legs of this encoding have one"
-            row, offset = int(packets.rows[i]), int(offsets[i])
-            _, size = payload_bounds(table, packets.rows[i : i + 1], packets.words[i : i + 1])
-            stream.put(int(placement.half[kept]), table.data[row, offset : offset + int(size[0])].tobytes())
+        is_opus = self._legs.encoding[packets.legs[placement.kept]] == OPUS
+        kept = placement.kept[is_opus]
+        columns = (packets.legs[kept], placement.half[is_opus], packets.rows[kept], offsets[kept], sizes[kept])
+        for at, half, row, offset, size in zip(*(column.tolist() for column in columns), strict=True):
+            self._legs.at_work = leg = self._legs.leg(at)
+            assert leg.opus is not None, "legs of this encoding have one"
+            leg.opus.put(half, self._table.data[row, offset : offset + size].tobytes())
         self._legs.at_work = None
-        return placement.only(~opus)
+        return placement.only(~is_opus)
 
 
 def telephone_event(leg: Leg, ended: EndedEvent, clock: int) -> TelephoneEvent:

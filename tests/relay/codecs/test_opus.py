@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 
 from mixer.speech_like import speech_like
 from relay.codecs import opus
-from relay.codecs.opus import OpusDecoder, OpusEncoder, error_text, packet_frames, packet_samples
+from relay.codecs.opus import (
+    FRAME_SAMPLES,
+    OpusDecoder,
+    OpusEncoder,
+    error_text,
+    is_packet,
+    packet_frames,
+    packet_samples,
+)
 from relay.errors import LocalError
 
 RATES = [8000, 12000, 16000, 24000, 48000]
@@ -278,3 +286,17 @@ def test_threads_code_apart():
 
 def test_it_says_its_version():
     assert opus.version().startswith("libopus 1.")
+
+
+@pytest.mark.parametrize("configuration", range(32))
+def test_the_length_of_a_frame_is_what_libopus_says(configuration):
+    payload = bytes([configuration << 3]) + bytes(20)
+    assert packet_samples(payload, len(payload)) == FRAME_SAMPLES[configuration]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 160, 1276])
+def test_any_packet_of_one_frame_is_whole(size):
+    for first in range(0, 256, 4):
+        payload = bytes([first]) + b"\xff" * (size - 1)
+        assert is_packet(payload, len(payload))
+    assert not is_packet(bytes(1277), 1277)
