@@ -64,9 +64,7 @@ def bench(  # noqa: PLR0913, PLR0917 - the options of the contract
     if (conference is not None) + pairs + queue != 1:
         raise OperatorError("say one of --conference N, --pairs and --queue")
     _end_in_order()
-    if data_dir is not None:
-        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        os.environ["TMPDIR"] = str(data_dir.absolute())
+    _within(data_dir)
     from relay.bench import plot as drawing  # noqa: PLC0415 - see relay.cli.application
     from relay.bench.run import DISTRIBUTIONS, Bench  # noqa: PLC0415
 
@@ -89,12 +87,23 @@ def bench(  # noqa: PLR0913, PLR0917 - the options of the contract
     distributions = result.pop(DISTRIBUTIONS)
     if plot is not None:
         drawing.draw(result, distributions, plot)
-    if json:
+    _print(result, as_json=json)
+    if result["content_ok_legs"] < result["legs"] and not result["void"]:
+        raise typer.Exit(NO)
+
+
+def _print(result: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
         print_json(result)
     else:
         print_table(["figure", "value"], [(name, _shown(value)) for name, value in _readable(result).items()])
-    if result["content_ok_legs"] < result["legs"] and not result["void"]:
-        raise typer.Exit(NO)
+
+
+def _within(data_dir: Path | None) -> None:
+    """The data directories of the benchmark's relays are made there."""
+    if data_dir is not None:
+        data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        os.environ["TMPDIR"] = str(data_dir.absolute())
 
 
 def _end_in_order() -> None:
